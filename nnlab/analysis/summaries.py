@@ -1,0 +1,121 @@
+"""summary.csv: one row for each arm, failed runs counted and never dropped.
+
+A value that does not apply is None (an empty cell); inf and nan are numbers and are written as such.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnlab.analysis.intervals import interquartile_mean, metric_interval
+from nnlab.analysis.outcomes import metric_columns, metric_name, outcomes, worst_for_missing
+from nnlab.analysis.thresholds import num_reached
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence, Set
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from nnlab.analysis.selection import Selection
+
+Cell = str | int | float | bool | None
+Row = dict[str, Cell]
+
+
+def summary_rows(
+    runs: pd.DataFrame,
+    *,
+    arms: Sequence[str],
+    factor: str,
+    selection: Selection,
+    verdicts: Mapping[str, tuple[str, str]] | None = None,
+    collapsed: Set[str] | None = None,
+) -> list[Row]:
+    """The rows of summary.csv, in the order of `arms`.
+
+    Args:
+        runs: rows of runs.csv. Metric columns without any value (no such part) are left out.
+        arms: the arms, spelled as in `runs`.
+        factor: the varied factor's column; where `runs` lacks it, it repeats the arm.
+        selection: best and tied, from `select`. With nothing selected `best` is false everywhere and `tied` empty.
+        verdicts: verdict and reason for each arm, where the command gives any.
+        collapsed: run_ids of collapsed runs; None where the command has no such notion, and n_collapsed is then empty.
+
+    Returns:
+        `arm, <factor>, n, n_diverged, n_collapsed, n_failed`, five columns for each metric, `steps_to_threshold_median,
+        n_reached` where steps are known, and `verdict, reason, best, tied`. n counts every run, also those that failed.
+    """
+    metrics = [column for column in metric_columns(runs) if _has_values(runs, column)]
+    tables = {column: outcomes(runs, column, arms) for column in metrics}
+    timed = "steps_to_threshold" in runs.columns and bool(runs["steps_to_threshold"].notna().any())
+    rows: list[Row] = []
+    for arm in arms:
+        of_arm = runs[runs["arm"] == arm]
+        row = _identity(of_arm, arm, factor) | _counts(of_arm, collapsed)
+        for column, table in tables.items():
+            values = table.loc[arm, of_arm["seed"].tolist()].to_numpy(dtype=np.float64)
+            row |= metric_cells(column, values)
+        if timed:
+            row |= _steps(of_arm["steps_to_threshold"].to_numpy(dtype=np.float64))
+        verdict, reason = (verdicts or {}).get(arm, (None, None))
+        tied = arm in selection.tied if selection.best is not None else None
+        rows.append(row | {"verdict": verdict, "reason": reason, "best": arm == selection.best, "tied": tied})
+    return rows
+
+
+def _has_values(runs: pd.DataFrame, column: str) -> bool:
+    """Whether the part exists: a diverged run's losses are inf even on a part that has no rows."""
+    done = runs[runs["status"] == "done"]
+    return bool((runs if done.empty else done)[column].notna().any())
+
+
+def _identity(of_arm: pd.DataFrame, arm: str, factor: str) -> Row:
+    if factor not in of_arm.columns or of_arm.empty:
+        return {"arm": arm, factor: arm}
+    level = of_arm[factor].iloc[0]
+    return {"arm": arm, factor: level.item() if isinstance(level, np.generic) else level}
+
+
+def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> Row:
+    status = of_arm["status"]
+    return {
+        "n": len(of_arm),
+        "n_diverged": int((status == "diverged").sum()),
+        "n_collapsed": None if collapsed is None else int(of_arm["run_id"].isin(collapsed).sum()),
+        "n_failed": int((status == "failed").sum()),
+    }
+
+
+def metric_cells(column: str, values: NDArray[np.float64]) -> Row:
+    """The five cells of one metric of one arm.
+
+    A diverged run is worst, a run without a number missing (`outcomes`). The mean is over all runs: inf for a loss
+    with a diverged run, nan for another metric with one, and for any with a run that gave no number; such a mean has
+    no interval. Median and interquartile mean are resistant: they take every run without a number as the worst, and
+    are inf (nan for other metrics than losses) once those outweigh the rest. The interval is empty also with one seed
+    or equal values.
+    """
+    interval = metric_interval(column, values)
+    ranked = worst_for_missing(values, column)
+    return {
+        f"{column}_mean": _shown(column, interval.estimate),
+        f"{column}_ci_low": interval.low,
+        f"{column}_ci_high": interval.high,
+        f"{column}_median": _shown(column, float(np.median(ranked)) if values.size else np.nan),
+        f"{column}_iqm": _shown(column, interquartile_mean(ranked) if values.size else np.nan),
+    }
+
+
+def _shown(column: str, value: float) -> float:
+    """Infinite is a value of losses; another metric that a failed run spoils has none."""
+    return value if np.isfinite(value) or metric_name(column) == "loss" else float("nan")
+
+
+def _steps(steps: NDArray[np.float64]) -> Row:
+    return {
+        "steps_to_threshold_median": float(np.median(np.where(np.isnan(steps), np.inf, steps))),
+        "n_reached": num_reached(steps),
+    }

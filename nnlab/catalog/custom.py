@@ -1,0 +1,85 @@
+"""A person's own ingredient: `FILE.py:NAME` or `package.module:NAME`, loaded only when they name it.
+
+A file is loaded under a name of its own, so that it can stand beside modules of the same name, and once a process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from nnlab.core.errors import UsageError, did_you_mean
+
+
+def is_custom(name: str) -> bool:
+    """Whether `name` is written as one: FILE.py:NAME or package.module:NAME."""
+    return ":" in name
+
+
+def load(name: str, *, what: str = "") -> object:
+    """The object that `name` stands for.
+
+    Args:
+        name: `FILE.py:NAME` or `package.module:NAME`.
+        what: the option it came from, for messages.
+
+    Raises:
+        UsageError: no such file, module or name, or a file that fails while it is loaded (says the line).
+    """
+    place, _, attribute = name.rpartition(":")
+    label = f"{what} {name!r}".strip()
+    module = _file(Path(place), label) if place.endswith(".py") else _module(place, label)
+    if not hasattr(module, attribute):
+        public = [word for word in vars(module) if not word.startswith("_")]
+        raise UsageError(f"{label}: {place} has no {attribute!r}.{did_you_mean(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def content_hash(name: str) -> str:
+    """SHA-256, in hex, of the file behind a custom ingredient: part of a run's identity."""
+    place = name.rpartition(":")[0]
+    path = Path(place) if place.endswith(".py") else Path(str(getattr(_module(place, name), "__file__", "")))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _file(path: Path, label: str) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"{label}: there is no file {str(path)!r} here.")
+    unique = f"nnlab_custom_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        # Whatever the person's own file raises is theirs to be told of, at its line.
+        del sys.modules[unique]
+        line = _line_in(error, path)
+        raise UsageError(f"{label}: {path}{line} raises {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(error: BaseException, path: Path) -> str:
+    """`:12` where the error passed through line 12 of the file."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return "" if line is None else f":{line}"
+
+
+def _module(name: str, label: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"{label}: module {name!r} can't be imported: {error}.") from None

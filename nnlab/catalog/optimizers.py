@@ -1,0 +1,423 @@
+"""Optimizers: update rules that move many runs at once, each with its own rate, in place.
+
+Shapes: R runs. `p` and `g` are one parameter of R runs and its gradient, [R, ...]; `lr` is [R, 1, ...], in the dtype of
+`p`. `step` counts updates from 1. A rule may overwrite `g`, which saves a temporary: memory is what an update costs.
+
+A number among the keys is one float for every run, or a tensor shaped as `lr` with each run's own, in the dtype of
+`p` or in float64. The float 0.0 skips its term altogether. Which of the two it is must never hang on a run's company.
+
+`state` starts empty; a rule makes what it needs at the first step, with the strides of `p`, under PyTorch's names;
+`scratch` carries nothing from step to step. Every tensor in it has the run axis first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from nnlab.catalog.entry import configured, find
+from nnlab.catalog.updates import (
+    State,
+    add_decay,
+    add_multiple,
+    average,
+    average_square,
+    decay,
+    held,
+    is_used,
+    power,
+    power_of,
+    rounded,
+    rounded_tensor,
+    zeros,
+)
+from nnlab.core.errors import UsageError
+from nnlab.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+    from torch import Tensor
+
+    from nnlab.catalog.updates import Hyper
+    from nnlab.core.kinds import Flag, Value
+    from nnlab.core.spec import Spec
+
+    # The names are the kinds that a person's text is checked by; to a rule each is one number, or every run's own.
+    Fraction: TypeAlias = Hyper
+    NonNegative: TypeAlias = Hyper
+    Numbers: TypeAlias = tuple[Hyper, ...]
+else:
+    torch = lazy("torch")
+
+
+def sgd(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    _step: int,
+    lr: Tensor,
+    *,
+    momentum: Fraction = 0.0,
+    dampening: NonNegative = 0.0,
+    weight_decay: NonNegative = 0.0,
+    nesterov: Flag = False,
+) -> None:
+    """p <- p - lr b, where b <- momentum b + (1 - dampening) g, and the first b is the first g.
+
+    nesterov: p <- p - lr (g + momentum b). weight_decay L: g + L p stands for g.
+
+    Source: Polyak 1964; Sutskever et al. 2013, with the rate outside the sum as PyTorch has it.
+    """
+    add_decay(g, p, weight_decay)
+    if is_used(momentum):
+        buffer = state.get("momentum_buffer")
+        if buffer is None:
+            buffer = state["momentum_buffer"] = zeros(p).copy_(g)
+        else:
+            undamped = g * rounded(1 - dampening, p) if is_used(dampening) else g
+            add_multiple(undamped, buffer, momentum, out=buffer)
+        if nesterov:
+            add_multiple(g, buffer, momentum, out=g)
+        else:
+            g = buffer
+    p.addcmul_(g, lr, value=-1)
+
+
+def adam(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    step: int,
+    lr: Tensor,
+    *,
+    betas: Numbers = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    amsgrad: Flag = False,
+) -> None:
+    """p <- p - lr m' / (sqrt(v') + eps): m and v average g and g^2; m' = m / (1 - betas[0]^step), v' likewise.
+
+    amsgrad: the largest v so far stands for v. weight_decay L: g + L p stands for g, and so is divided by sqrt(v') too.
+
+    Source: Kingma and Ba 2015, algorithm 1; Reddi et al. 2018 (amsgrad).
+    """
+    add_decay(g, p, weight_decay)
+    _adam_step(p, g, state, step, lr, betas=betas, eps=eps, amsgrad=amsgrad)
+
+
+def adamw(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    step: int,
+    lr: Tensor,
+    *,
+    betas: Numbers = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 1e-2,
+    amsgrad: Flag = False,
+) -> None:
+    """adam, but p <- (1 - lr weight_decay) p before each step: the decay is not divided by the gradients' size.
+
+    Source: Loshchilov and Hutter 2019.
+    """
+    decay(p, lr, weight_decay)
+    _adam_step(p, g, state, step, lr, betas=betas, eps=eps, amsgrad=amsgrad)
+
+
+def rmsprop(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    _step: int,
+    lr: Tensor,
+    *,
+    alpha: Fraction = 0.99,
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    momentum: Fraction = 0.0,
+    centered: Flag = False,
+) -> None:
+    """p <- p - lr g / (sqrt(v) + eps), where v <- alpha v + (1 - alpha) g^2.
+
+    centered: v less the square of g's own average. momentum: p <- p - lr b, b <- momentum b + g / (sqrt(v) + eps).
+
+    Source: Tieleman and Hinton 2012, lecture 6.5; Graves 2013, eq. 38 to 45 (centered).
+    """
+    add_decay(g, p, weight_decay)
+    square_avg, scratch = held(state, p, "square_avg", "scratch")
+    average_square(square_avg, g, alpha)
+    if centered:
+        (grad_avg,) = held(state, p, "grad_avg")
+        average(grad_avg, g, alpha)
+        torch.addcmul(square_avg, grad_avg, grad_avg, value=-1, out=scratch).sqrt_()
+    else:
+        torch.sqrt(square_avg, out=scratch)
+    g.div_(scratch.add_(rounded(eps, p)))
+    if is_used(momentum):
+        (buffer,) = held(state, p, "momentum_buffer")
+        g = add_multiple(g, buffer, momentum, out=buffer)
+    p.addcmul_(g, lr, value=-1)
+
+
+def adagrad(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    step: int,
+    lr: Tensor,
+    *,
+    lr_decay: NonNegative = 0.0,
+    weight_decay: NonNegative = 0.0,
+    initial_accumulator_value: NonNegative = 0.0,
+    eps: NonNegative = 1e-10,
+) -> None:
+    """p <- p - lr' g / (sqrt(s) + eps), where s <- s + g^2 and lr' = lr / (1 + (step - 1) lr_decay).
+
+    Source: Duchi et al. 2011, fig. 1, diagonal.
+    """
+    add_decay(g, p, weight_decay)
+    total, scratch = state.get("sum"), *held(state, p, "scratch")
+    if total is None:
+        total = state["sum"] = zeros(p).add_(rounded(initial_accumulator_value, p))
+    total.addcmul_(g, g)
+    torch.sqrt(total, out=scratch)
+    g.div_(scratch.add_(rounded(eps, p)))
+    rate = lr / (1 + (step - 1) * lr_decay) if is_used(lr_decay) else lr
+    p.addcmul_(g, rounded_tensor(rate, p), value=-1)
+
+
+def adadelta(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    _step: int,
+    lr: Tensor,
+    *,
+    rho: Fraction = 0.9,
+    eps: NonNegative = 1e-6,
+    weight_decay: NonNegative = 0.0,
+) -> None:
+    """p <- p - lr d, where d = g sqrt(u + eps) / sqrt(v + eps): v averages g^2, u the d^2 of earlier steps.
+
+    Source: Zeiler 2012, algorithm 1; there lr is 1, as it is by default in PyTorch (nnlab's --lr is 0.1).
+    """
+    add_decay(g, p, weight_decay)
+    square_avg, acc_delta, scratch = held(state, p, "square_avg", "acc_delta", "scratch")
+    added = rounded(eps, p)
+    average_square(square_avg, g, rho)
+    g.div_(torch.add(square_avg, added, out=scratch).sqrt_())
+    g.mul_(torch.add(acc_delta, added, out=scratch).sqrt_())
+    p.addcmul_(g, lr, value=-1)
+    average_square(acc_delta, g, rho)
+
+
+def nadam(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    step: int,
+    lr: Tensor,
+    *,
+    betas: Numbers = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    momentum_decay: NonNegative = 4e-3,
+    decoupled_weight_decay: Flag = False,
+) -> None:
+    """adam with Nesterov's look ahead: m' = mu[t+1] m / (1 - M[t+1]) + (1 - mu[t]) g / (1 - M[t]).
+
+    mu[t] = betas[0] (1 - 0.96^(t momentum_decay) / 2), M[t] = mu[1] ... mu[t]. M is held in float32 even for float64
+    parameters, because PyTorch's is: this is a step of PyTorch's to the last digits, not of the paper's.
+
+    Source: Dozat 2016.
+    """
+    if decoupled_weight_decay:
+        decay(p, lr, weight_decay)
+    else:
+        add_decay(g, p, weight_decay)
+    exp_avg, exp_avg_sq, scratch = held(state, p, "exp_avg", "exp_avg_sq", "scratch")
+    average(exp_avg, g, betas[0])
+    average_square(exp_avg_sq, g, betas[1])
+    mu, mu_next = (betas[0] * (1 - 0.5 * power_of(0.96, at * momentum_decay)) for at in (step, step + 1))
+    product = state.setdefault("mu_product", torch.ones_like(lr, dtype=torch.float32))
+    product.mul_(mu if isinstance(mu, float) else mu.to(torch.float32))
+    product_here = product.to(torch.promote_types(lr.dtype, torch.float32))
+    scale = (1 - power(betas[1], step)) ** 0.5
+    torch.sqrt(exp_avg_sq, out=scratch).add_(rounded(eps * scale, p))
+    g.mul_(rounded(lr * ((1 - mu) * scale / (1 - product_here)), p))
+    g.addcmul_(exp_avg, rounded_tensor(lr * (mu_next * scale / (1 - product_here * mu_next)), p))
+    p.addcdiv_(g, scratch, value=-1)
+
+
+def radam(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    step: int,
+    lr: Tensor,
+    *,
+    betas: Numbers = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.0,
+    decoupled_weight_decay: Flag = False,
+) -> None:
+    """adam times r, the rectification of the variance of 1 / sqrt(v'); p <- p - lr m' while r is not defined.
+
+    rho = rho_inf - 2 step betas[1]^step / (1 - betas[1]^step), rho_inf = 2 / (1 - betas[1]) - 1; r is defined where
+    rho > 5, and r^2 = (rho - 4)(rho - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho).
+
+    Source: Liu et al. 2020, algorithm 2, with PyTorch's 5 for the paper's 4.
+    """
+    if decoupled_weight_decay:
+        decay(p, lr, weight_decay)
+    else:
+        add_decay(g, p, weight_decay)
+    exp_avg, exp_avg_sq = held(state, p, "exp_avg", "exp_avg_sq")
+    average(exp_avg, g, betas[0])
+    average_square(exp_avg_sq, g, betas[1])
+    rectified, factor = _rectification(betas[1], power(betas[1], step), step)
+    rate = lr / (1 - power(betas[0], step))
+    if rectified is False:
+        p.addcmul_(exp_avg, rounded_tensor(rate, p), value=-1)
+        return
+    torch.sqrt(exp_avg_sq, out=g).add_(rounded(eps, p))
+    if not isinstance(rectified, bool):
+        g.masked_fill_(~rectified, 1.0)
+    torch.div(exp_avg, g, out=g)
+    p.addcmul_(g, rounded_tensor(rate * factor, p), value=-1)
+
+
+def lion(
+    p: Tensor,
+    g: Tensor,
+    state: State,
+    _step: int,
+    lr: Tensor,
+    *,
+    betas: Numbers = (0.9, 0.99),
+    weight_decay: NonNegative = 0.0,
+) -> None:
+    """p <- p - lr (sign(betas[0] m + (1 - betas[0]) g) + weight_decay p), then m <- betas[1] m + (1 - betas[1]) g.
+
+    Every entry moves by lr, whatever its gradient's size: rates a third to a tenth of adam's serve.
+
+    Source: Chen et al. 2023, algorithm 2.
+    """
+    decay(p, lr, weight_decay)
+    exp_avg, scratch = held(state, p, "exp_avg", "scratch")
+    torch.lerp(exp_avg, g, rounded(1 - betas[0], p), out=scratch)
+    p.addcmul_(scratch.sign_(), lr, value=-1)
+    average(exp_avg, g, betas[1])
+
+
+def clip_norm_(grads: list[Tensor], max_norm: Tensor) -> None:
+    """Scale each run's gradient, all parameters together, to a Euclidean norm of at most its `max_norm`, in place.
+
+    The factor is min(1, max_norm / (norm + 1e-6)), as in torch.nn.utils.clip_grad_norm_.
+
+    Args:
+        grads: [R, ...] each.
+        max_norm: [R], above 0; inf leaves a run as it is.
+
+    Source: Pascanu et al. 2013, algorithm 1.
+    """
+    norms = torch.stack([torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) for g in grads])
+    factor = (max_norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp_(max=1.0)
+    for g in grads:
+        g.mul_(factor.view(-1, *(1,) * (g.ndim - 1)))
+
+
+def _adam_step(
+    p: Tensor, g: Tensor, state: State, step: int, lr: Tensor, *, betas: Numbers, eps: Hyper, amsgrad: bool
+) -> None:
+    """lr m' / (sqrt(v') + eps) with both corrections folded into the rate and eps: one pass over memory less each."""
+    exp_avg, exp_avg_sq = held(state, p, "exp_avg", "exp_avg_sq")
+    average(exp_avg, g, betas[0])
+    average_square(exp_avg_sq, g, betas[1])
+    if amsgrad:
+        (largest,) = held(state, p, "max_exp_avg_sq")
+        exp_avg_sq = torch.maximum(largest, exp_avg_sq, out=largest)
+    scale = (1 - power(betas[1], step)) ** 0.5
+    correction = 1 - power(betas[0], step)
+    torch.sqrt(exp_avg_sq, out=g).add_(rounded(eps * scale, p))
+    torch.div(exp_avg, g, out=g)
+    p.addcmul_(g, rounded_tensor(lr * (scale / correction), p), value=-1)
+
+
+def _rectification(beta2: Hyper, beta2_power: Hyper, step: int) -> tuple[bool | Tensor, Hyper]:
+    """Where RAdam's r is defined, and what it makes of the rate: a factor sqrt(1 - betas[1]^step) r there, else 1."""
+    rho_inf = 2 / (1 - beta2) - 1
+    rho = rho_inf - 2 * step * beta2_power / (1 - beta2_power)
+    is_defined = rho > 5
+    if is_defined is False:
+        return False, 1.0
+    square = (rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)
+    factor = (square * (1 - beta2_power)) ** 0.5
+    if isinstance(is_defined, bool) or isinstance(factor, float):
+        return is_defined, factor
+    return is_defined, factor.masked_fill_(~is_defined, 1.0)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A row of OPTIMIZERS.
+
+    Attributes:
+        function: the update rule.
+        torch_class: PyTorch's own, in torch.optim; None where it has none.
+        state: the tensors as large as the parameter that the rule may hold, for an estimate of memory.
+        source: who proposed it.
+        decouples_decay: weight decay shrinks the parameter itself instead of being added to the gradient.
+    """
+
+    function: Callable[..., None]
+    torch_class: str | None
+    state: tuple[str, ...]
+    source: str
+    decouples_decay: bool = False
+
+
+OPTIMIZERS: Final[Mapping[str, Optimizer]] = {
+    "sgd": Optimizer(sgd, "SGD", ("momentum_buffer",), "Robbins and Monro 1951; Polyak 1964"),
+    "adam": Optimizer(adam, "Adam", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), "Kingma and Ba 2015"),
+    "adamw": Optimizer(
+        adamw,
+        "AdamW",
+        ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+        "Loshchilov and Hutter 2019",
+        decouples_decay=True,
+    ),
+    "rmsprop": Optimizer(
+        rmsprop, "RMSprop", ("square_avg", "scratch", "grad_avg", "momentum_buffer"), "Tieleman and Hinton 2012"
+    ),
+    "adagrad": Optimizer(adagrad, "Adagrad", ("sum", "scratch"), "Duchi et al. 2011"),
+    "adadelta": Optimizer(adadelta, "Adadelta", ("square_avg", "acc_delta", "scratch"), "Zeiler 2012"),
+    "nadam": Optimizer(nadam, "NAdam", ("exp_avg", "exp_avg_sq", "scratch"), "Dozat 2016"),
+    "radam": Optimizer(radam, "RAdam", ("exp_avg", "exp_avg_sq"), "Liu et al. 2020"),
+    "lion": Optimizer(lion, None, ("exp_avg", "scratch"), "Chen et al. 2023", decouples_decay=True),
+}
+
+
+def optimizer_values(spec: Spec, *, what: str = "--optimizer") -> dict[str, Value | None]:
+    """Every key of the optimizer that `spec` names, with its value; knows no torch.
+
+    Raises:
+        UsageError: an unknown name or key, betas that are not two numbers from 0 to below 1, nesterov without momentum
+            or with dampening.
+    """
+    values = configured(find(OPTIMIZERS, spec, what=what).function, spec, what=what)
+    betas = values.get("betas")
+    if isinstance(betas, tuple) and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+        raise UsageError(
+            f"{what} {spec.name}:betas takes two numbers from 0 to below 1, such as 0.9x0.999,"
+            f" not {spec.option('betas')!r}."
+        )
+    if values.get("nesterov") and (not values["momentum"] or values["dampening"]):
+        raise UsageError(
+            f"{what} {str(spec)!r}: nesterov needs a momentum above 0 and no dampening,"
+            " as in sgd:momentum=0.9:nesterov=true."
+        )
+    return values

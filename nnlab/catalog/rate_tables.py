@@ -1,0 +1,143 @@
+"""The rate of every step of a run, before it runs: PyTorch's own schedulers, driven once on an optimizer of one number.
+
+Shapes: T steps. Tables are float64 on the CPU. They are made once and shared, so nobody writes into one.
+
+Warm-up multiplies the schedule by a straight line from above 0 to 1. It is PyTorch's LinearLR; SequentialLR could not
+join the two, since it steps all its parts at one pace, and warm-up counts steps where most schedules count epochs. So a
+schedule's epochs are the run's epochs, whether or not it warms up, and a schedule that ends with the run still does.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from nnlab.catalog.entry import find
+from nnlab.catalog.schedules import SCHEDULES, Budget, schedule_values
+from nnlab.core.errors import UsageError
+from nnlab.core.lazy import lazy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+    from nnlab.core.spec import Spec
+else:
+    torch = lazy("torch")
+
+
+def lr_table(spec: Spec, *, lr: float, epochs: int, steps: int, steps_per_epoch: int, warmup: int = 0) -> Tensor:
+    """The rate of each step [T], warm-up included.
+
+    Args:
+        spec: the schedule; not one that listens.
+        lr: the optimizer's rate, the peak in `one_cycle` and `cyclic`.
+        epochs: passes over the training part, the last one perhaps cut short.
+        steps: all steps of the run, T.
+        steps_per_epoch: batches of a pass.
+        warmup: steps of warm-up; the first full rate is that of step `warmup`, counted from 0.
+
+    Raises:
+        UsageError: a key that PyTorch refuses, or a rate that is negative or not finite.
+    """
+    rates, _ = _traced(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))
+    return rates * warmup_factors(steps, warmup) if warmup else rates
+
+
+def momentum_table(spec: Spec, *, lr: float, epochs: int, steps: int, steps_per_epoch: int) -> Tensor | None:
+    """The momentum (Adam's first beta) of each step [T]; None where the schedule does not cycle it."""
+    if not schedule_values(spec).get("cycle_momentum"):
+        return None
+    return _traced(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))[1]
+
+
+class Plateau:
+    """PyTorch's ReduceLROnPlateau for one run."""
+
+    def __init__(self, scheduler: ReduceLROnPlateau) -> None:
+        self._scheduler = scheduler
+
+    @property
+    def lr(self) -> float:
+        """The rate of the next step, before warm-up."""
+        return float(self._scheduler.get_last_lr()[0])
+
+    def step(self, val_loss: float) -> None:
+        """Hear the validation loss at the end of an epoch."""
+        self._scheduler.step(val_loss)
+
+
+def plateau(spec: Spec, *, lr: float) -> Plateau:
+    """The listener that `spec` names, at its first rate."""
+    scheduler = scheduler_on(_optimizer(lr), spec, Budget(epochs=1, steps_per_epoch=1, lr=lr))
+    assert isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    return Plateau(scheduler)
+
+
+def scheduler_on(optimizer: Optimizer, spec: Spec, budget: Budget) -> LRScheduler:
+    """PyTorch's scheduler that `spec` names, on `optimizer`.
+
+    Raises:
+        UsageError: a name, key or value that is not accepted, by this program or by PyTorch.
+    """
+    row = find(SCHEDULES, spec, what="--schedule")
+    values = schedule_values(spec)
+    try:
+        return row.function(optimizer, budget, **values)
+    except ValueError as refused:
+        raise UsageError(f"--schedule {spec}: PyTorch's {row.torch_class} says: {refused}") from None
+
+
+@lru_cache(maxsize=64)
+def warmup_factors(steps: int, warmup: int) -> Tensor:
+    """What warm-up multiplies the rates by [T]: (t + 1) / (warmup + 1) at step t below `warmup`, then 1."""
+    factors = torch.ones(steps, dtype=torch.float64)
+    if warmup:
+        scheduler = torch.optim.lr_scheduler.LinearLR(_optimizer(1.0), 1 / (warmup + 1), 1.0, total_iters=warmup)
+        rising = min(warmup, steps)
+        factors[:rising] = _driven(scheduler, rising)[0]
+    return factors
+
+
+@lru_cache(maxsize=256)
+def _traced(spec: Spec, budget: Budget) -> tuple[Tensor, Tensor]:
+    """Rates and momenta of all steps, before warm-up."""
+    row = find(SCHEDULES, spec, what="--schedule")
+    if row.listens:
+        raise UsageError(f"--schedule {spec} listens to the validation loss: without training it has no rates.")
+    scheduler = scheduler_on(_optimizer(budget.lr), spec, budget)
+    steps_per_tick = budget.steps_per_epoch if row.per == "epoch" else 1
+    try:
+        ticks = _driven(scheduler, -(-budget.steps // steps_per_tick))
+    except ValueError as refused:
+        after = f"--schedule {spec} within {budget.steps} steps"
+        raise UsageError(f"{after}: PyTorch's {row.torch_class} says: {refused}") from None
+    _check_rates(ticks[0].tolist(), spec, row.per)
+    rates, momenta = ticks.repeat_interleave(steps_per_tick, dim=1)[:, : budget.steps]
+    return rates, momenta
+
+
+def _check_rates(rates: list[float], spec: Spec, per: str) -> None:
+    for at, rate in enumerate(rates):
+        if not 0 <= rate < float("inf"):
+            raise UsageError(
+                f"--schedule {spec} makes the rate {rate!r} at {per} {at}; rates are finite and 0 or more."
+            )
+
+
+def _driven(scheduler: LRScheduler, num_ticks: int) -> Tensor:
+    """Rate and momentum at each of `num_ticks` ticks, [2, num_ticks]."""
+    group = scheduler.optimizer.param_groups[0]
+    scheduler.optimizer.step()  # moves nothing, there is no gradient; PyTorch warns where the scheduler comes first
+    rows = []
+    for tick in range(num_ticks):
+        if tick:
+            scheduler.step()
+        rows.append((group["lr"], group["momentum"]))
+    return torch.tensor(rows, dtype=torch.float64).T.contiguous()
+
+
+def _optimizer(lr: float) -> torch.optim.SGD:
+    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)

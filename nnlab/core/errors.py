@@ -1,0 +1,62 @@
+"""What can go wrong for a person, each with the exit code that tells a script the same.
+
+A message is one or two lines: what was wrong, what was given, what is accepted, what to do. Anything else that is
+raised is a bug of this program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class NnlabError(Exception):
+    """A failure to be told to the user without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(NnlabError):
+    """The command line, a setting or a specification can't be what was meant."""
+
+    exit_code = 2
+
+
+class DataError(NnlabError):
+    """The data given can't be used."""
+
+    exit_code = 3
+
+
+class PartialError(NnlabError):
+    """Some runs are done and recorded, others could not be (memory, disk)."""
+
+    exit_code = 4
+
+
+class RefusedError(NnlabError):
+    """The results directory belongs to another process or to another experiment."""
+
+    exit_code = 5
+
+
+def did_you_mean(given: str, accepted: Iterable[str]) -> str:
+    """` Did you mean 'relu'?`, or nothing where no accepted name is near."""
+    near = difflib.get_close_matches(given, list(accepted), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def unknown(what: str, given: str, accepted: Iterable[str], *, see: str = "") -> UsageError:
+    """The error for a name that is not known: what was given, the nearest one, and where the others are.
+
+    Args:
+        what: what was being named, in the user's spelling (`--init`).
+        given: the name as it was given.
+        accepted: every name that would have been taken.
+        see: a sentence that says where to look; the accepted names themselves where it is empty.
+    """
+    names = sorted(accepted)
+    return UsageError(f"{what} {given!r} is not known.{did_you_mean(given, names)} {see or 'Accepted: ' + ', '.join(names)}")

@@ -1,0 +1,66 @@
+"""Gradients in low precision, or on another device, judged by the same gradient in float64 on the CPU.
+
+What a correct program may be off by is not a constant: it grows with the machine epsilon and with the condition of the sums
+inside. Both are measured together by moving every input, parameter and constant by about an epsilon of itself, at
+random, and watching the float64 gradient: a sum whose terms cancel moves as much as rounding its terms would move it.
+Only a gradient that differences have already confirmed in float64 is asked.
+
+Source: the idea of Monte Carlo arithmetic, Parker 1997.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nnlab.core.rng import stream
+from nnlab.diagnostics.autodiff import gradient
+from nnlab.diagnostics.problem import Problem, constants, flat_outputs, nudged
+
+_DRAWS: Final = 16
+# Rounding errors of deeper layers add to those of the inputs, which alone are simulated.
+_MARGIN: Final = 8.0
+
+
+def low_precision_gradient(problem: Problem, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
+    """The gradient computed in `dtype` on `device`, brought back to float64 on the CPU."""
+    fixed = constants(problem.subject, dtype, device=device)
+    outputs = flat_outputs(problem.subject, problem.complex_names, fixed, problem.random_seed)
+    point = {name: tensor.to(device=device, dtype=dtype) for name, tensor in problem.point.items()}
+    cotangent = problem.cotangent_M.to(device=device, dtype=dtype)
+    found = gradient(problem.subject, outputs, point, fixed, cotangent)
+    # The cotangent was rounded too: divided by its own rounded value, a single output costs no accuracy.
+    unit = float(cotangent[0]) if len(cotangent) == 1 else 1.0
+    return {name: part.to(device="cpu", dtype=torch.float64) / unit for name, part in found.items()}
+
+
+def rounding_bounds(problem: Problem, exact: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """How far rounding in `dtype` may move each entry of the gradient.
+
+    Args:
+        exact: the gradient in float64.
+
+    Returns: absolute bounds, of the tensors' shapes.
+    """
+    epsilon = torch.finfo(dtype).eps
+    generator = stream(0, "noise")
+    moved = {name: torch.zeros_like(part) for name, part in exact.items()}
+    for draw in range(_DRAWS):
+        # Half of the draws are four times as wide: they see kinks that rounding in deeper layers may cross.
+        relative = epsilon if draw % 2 else 4 * epsilon
+        fixed = nudged(constants(problem.subject, dtype, torch.float64), relative, generator)
+        outputs = flat_outputs(problem.subject, problem.complex_names, fixed, problem.random_seed)
+        point = nudged(problem.point, relative, generator)
+        found = gradient(problem.subject, outputs, point, fixed, problem.cotangent_M)
+        for name, part in found.items():
+            moved[name] = torch.maximum(moved[name], (part / problem.unit - exact[name]).abs())
+    return {
+        name: _MARGIN * (moved[name] + epsilon * exact[name].abs()) + epsilon * _typical(exact[name]) for name in exact
+    }
+
+
+def _typical(tensor: Tensor) -> Tensor:
+    return tensor.square().mean().sqrt()

@@ -1,0 +1,85 @@
+"""Arrays with a run axis, laid out so that a run's bits never depend on its neighbours.
+
+Shapes: R runs, H units out, D units in, B rows of a batch.
+
+Each run's block starts at a multiple of 128 bytes. Then every vectorised loop cuts a run's elements into the same full
+vectors and the same tail, whether the run stands alone, first or last (measured with MKL on the CPU: without the padding one product
+in ten differs in its last bit between a run alone and the same run in company). The cost is below the noise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+_ALIGNMENT_BYTES: Final = 128  # two AVX-512 registers: the unrolled vector loop's stride
+_SMALLEST_BLAS_PRODUCT: Final = 400  # torch.bmm multiplies smaller ones itself, whatever their strides
+
+
+def padded(num_runs: int, *shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros [R, *shape]; each run's block is contiguous and starts at a multiple of 128 bytes."""
+    size = 1
+    strides: list[int] = []
+    for length in reversed(shape):
+        strides.insert(0, size)
+        size *= length
+    block = block_size(size, dtype)
+    storage = torch.zeros(num_runs * block, dtype=dtype, device=device)
+    return storage.as_strided((num_runs, *shape), (block, *strides))
+
+
+def block_size(num_elements: int, dtype: torch.dtype) -> int:
+    """Elements from the start of one run's block to the next."""
+    unit = _ALIGNMENT_BYTES // dtype.itemsize
+    return -(-max(num_elements, 1) // unit) * unit
+
+
+def whole(x: Tensor) -> Tensor:
+    """Every element of a padded array, padding included: [R, block], contiguous.
+
+    Elementwise work is done on this view: one loop without a tail, and its results are padded as `x` is.
+    """
+    block = x.stride(0) if x.shape[0] > 1 else block_size(x[0].numel(), x.dtype)
+    return x.as_strided((x.shape[0], block), (block, 1))
+
+
+def shaped(block: Tensor, like: Tensor) -> Tensor:
+    """The array of the shape of `like` whose whole is `block`."""
+    return block.as_strided((block.shape[0], *like.shape[1:]), (block.shape[1], *like.stride()[1:]))
+
+
+def padded_copy(values: Tensor, like: Tensor) -> Tensor:
+    """`values` [R, ...] in padded layout, with the dtype and device of `like`."""
+    out = padded(*values.shape, dtype=like.dtype, device=like.device)
+    return out.copy_(values)
+
+
+def multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
+    """out = a b for each run: [R, H, D] x [R, D, B] -> [R, H, B]."""
+    if _alone(a, out):
+        torch.mm(a[0], b[0], out=out[0])
+        return out
+    return torch.bmm(a, b, out=out)
+
+
+def multiply_add(a: Tensor, b: Tensor, *, to: Tensor) -> Tensor:
+    """to += a b for each run, in place."""
+    if _alone(a, to):
+        to[0].addmm_(a[0], b[0])
+        return to
+    return to.baddbmm_(a, b)
+
+
+def _alone(a: Tensor, out: Tensor) -> bool:
+    """Whether torch.bmm would take another way for this run than for the same run in company.
+
+    One run's block is contiguous however it is padded, and a contiguous product goes to MKL's batched routine while a
+    padded one goes to sgemm, block by block. The two may differ in the last bit.
+    """
+    if a.shape[0] != 1 or a.device.type != "cpu":
+        return False
+    rows, columns = out.shape[1:]
+    is_padded = rows * columns != block_size(rows * columns, out.dtype)
+    return is_padded and rows * columns * a.shape[2] >= _SMALLEST_BLAS_PRODUCT

@@ -1,0 +1,111 @@
+"""Tiles side by side: one thread a tile, each computing on one core, results handed over as tiles finish.
+
+Several tiles at once, each on one thread, are faster than several threads in one tile (no fork and join at every operation), and the
+same bits come out whatever the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import Literal
+
+import torch
+
+from nnlab.core.records import Run, RunRecord
+from nnlab.engine import looped
+from nnlab.engine.fit import Fitted, TileData, Watch, fit
+from nnlab.engine.plan import Tile, tiles_of
+from nnlab.engine.sources import Sources
+
+EngineName = Literal["native", "loop"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how wide runs are computed."""
+
+    device: torch.device
+    threads: int
+
+
+def execute(
+    runs: Sequence[Run],
+    sources: Sources,
+    machine: Machine,
+    *,
+    on_finished: Callable[[Sequence[Fitted]], None],
+    on_epoch: Callable[[int], None] | None = None,
+    keep_weights: bool = False,
+    watch: Watch | None = None,
+) -> None:
+    """Train every run, handing finished ones over tile by tile, in the calling thread.
+
+    Args:
+        runs: what to train; `settings.engine` says by which engine.
+        sources: the data.
+        machine: where.
+        on_finished: takes the runs of a tile that is over. What it raises stops everything.
+        on_epoch: told, from any thread, how many runs have just ended an epoch.
+        keep_weights: finished runs carry their parameters.
+        watch: a probe, called at every epoch's end.
+    """
+    stop = Event()
+
+    def work(tile: Tile, data: TileData) -> list[Fitted]:
+        with single_threaded():
+            options = {"device": machine.device, "stop": stop, "keep_weights": keep_weights, "on_epoch": on_epoch}
+            try:
+                if tile.program.settings.engine == "loop":
+                    return looped.fit(tile, data, **options)
+                return fit(tile, data, watch=watch, **options)
+            except (MemoryError, torch.OutOfMemoryError) as error:
+                return [Fitted(failed(run, f"out of memory: {error}"), None) for run in tile.runs]
+
+    tiles = tiles_of(runs, sources.shape)
+    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tile") as pool:
+        try:
+            _drain(pool, tiles, lambda tile: sources.tile_data(tile, machine.device), work, machine.threads, on_finished)
+        except BaseException:
+            stop.set()
+            raise
+
+
+def _drain(
+    pool: ThreadPoolExecutor,
+    tiles: Sequence[Tile],
+    load: Callable[[Tile], TileData],
+    work: Callable[[Tile, TileData], list[Fitted]],
+    width: int,
+    on_finished: Callable[[Sequence[Fitted]], None],
+) -> None:
+    """Keep `width` tiles going and one ready: the memory in use does not grow with their number."""
+    waiting: Iterator[Tile] = iter(tiles)
+    going: set[Future[list[Fitted]]] = set()
+    while True:
+        while len(going) <= width and (tile := next(waiting, None)) is not None:
+            going.add(pool.submit(work, tile, load(tile)))
+        if not going:
+            return
+        done, going = wait(going, return_when=FIRST_COMPLETED)
+        for future in done:
+            on_finished(future.result())
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """This thread computes on one core and flushes denormals: vanishing numbers cost no more than others."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def failed(run: Run, reason: str) -> RunRecord:
+    """The record of a run that the machine could not do."""
+    return RunRecord(run, "failed", None, 0, 0, {}, {}, run.settings.engine, reason)

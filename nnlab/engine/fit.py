@@ -1,0 +1,296 @@
+"""The training loop: every run of a tile, epoch by epoch, from initial weights to records.
+
+Nothing in the loop over steps waits for the device or looks at a number; what the runs did is fetched once an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Event
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from nnlab.catalog.rate_tables import lr_table, momentum_table, plateau, warmup_factors
+from nnlab.catalog.schedules import SCHEDULES
+from nnlab.core.records import Run, RunRecord, Status
+from nnlab.core.rng import stream
+from nnlab.engine.evaluate import Evaluation, TargetUnit, best_constant
+from nnlab.engine.plan import Program, Tile
+from nnlab.engine.population import Population
+from nnlab.engine.rows import PartArrays, Rows
+
+DIVERGED_FACTOR = 1e4  # a batch loss above this many times the loss before training is a run gone
+
+
+@dataclass(frozen=True)
+class TileData:
+    """The parts of a tile's data on its device, a row for each seed in the tile's order."""
+
+    train: PartArrays
+    val: PartArrays | None
+    test: PartArrays | None
+    unit: TargetUnit | None
+
+
+Watch = Callable[[Population, int], None]
+
+
+@dataclass
+class Outcome:
+    """What is gathered of one run while it is trained."""
+
+    run: Run
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    batch_loss_sum: float = 0.0
+    steps: int = 0
+    status: Status = "done"
+    diverged_step: int | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, Tensor] | None = None
+
+    def add_row(self, row: Mapping[str, float]) -> None:
+        for column, value in row.items():
+            self.curves.setdefault(column, []).append(value)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished run: its record and, where asked for, its parameters on the CPU."""
+
+    record: RunRecord
+    weights: Mapping[str, Tensor] | None
+
+
+class Stopped(Exception):  # noqa: N818
+    """The tile was told to stop before its end: nothing of it is recorded."""
+
+
+def fit(
+    tile: Tile,
+    data: TileData,
+    *,
+    device: torch.device,
+    stop: Event | None = None,
+    keep_weights: bool = False,
+    watch: Watch | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> list[Fitted]:
+    """Train every run of the tile.
+
+    Args:
+        tile: the runs, all of one program.
+        data: the parts, a row for each seed.
+        device: where.
+        stop: set from another thread to give up at the next step.
+        keep_weights: hand back each run's parameters.
+        watch: called at the end of each epoch, and before the first, with the population and the epoch: a probe.
+        on_epoch: told how many runs have just ended an epoch.
+
+    Returns:
+        A finished run for each of the tile's, in its order.
+
+    Raises:
+        Stopped: `stop` was set.
+    """
+    with torch.no_grad():
+        return _Fit(tile, data, device, stop or Event(), watch, on_epoch).run_all(keep_weights)
+
+
+class _Fit:
+    def __init__(
+        self,
+        tile: Tile,
+        data: TileData,
+        device: torch.device,
+        stop: Event,
+        watch: Watch | None,
+        on_epoch: Callable[[int], None] | None,
+    ) -> None:
+        self.program: Program = tile.program
+        self.data, self.device, self.stop, self.watch = data, device, stop, watch
+        self.on_epoch = on_epoch or (lambda _: None)
+        self.population = Population(tile.program, tile.runs, device)
+        self.outcomes = [Outcome(run) for run in tile.runs]
+        self.batches = Rows(data.train, tile.program.batch_size, whole=False)
+        self.on_train = Evaluation(self.program, data.train, data.unit, with_metrics=False)
+        self.on_val = data.val and Evaluation(self.program, data.val, data.unit, with_metrics=True)
+        self.orders = {seed: stream(seed, "order") for seed in tile.seeds}
+        self.rates = Rates(self.program, tile.runs)
+
+    def run_all(self, keep_weights: bool) -> list[Fitted]:
+        self._end_epoch(0, None)
+        for epoch in range(1, self.program.epochs + 1):
+            if not self.population.rows:
+                break
+            num_living = len(self.population.rows)
+            self._end_epoch(epoch, self._epoch(epoch))
+            self.on_epoch(num_living)
+        self._finish(keep_weights)
+        constants = [best_constant(self.program, y) for y in self.data.train.y]
+        seeds = list(self.orders)
+        for outcome in self.outcomes:
+            outcome.scores["constant_loss"] = constants[seeds.index(outcome.run.seed)]
+        return [Fitted(self._record(outcome), outcome.weights) for outcome in self.outcomes]
+
+    def _epoch(self, epoch: int) -> Tensor:
+        """One pass over the training part; the batch losses [steps, R], fetched once."""
+        if self.program.settings.shuffle:
+            num_rows = self.program.shape.num_train
+            drawn = [torch.randperm(num_rows, generator=generator) for generator in self.orders.values()]
+            self.batches.arrange(torch.stack(drawn).to(self.device))
+        first = (epoch - 1) * self.program.steps_per_epoch
+        num_steps = min(self.program.steps_per_epoch, self.program.steps - first)
+        lr_TR = self.rates.of_steps(first, num_steps, self.population.rows).to(self.device, self.population.dtype)
+        momenta_TR = self.rates.momenta_of_steps(first, num_steps, self.population.rows)
+        losses = []
+        for index in range(num_steps):
+            if self.stop.is_set():
+                raise Stopped
+            batch = self.batches.batch(index, self.population.seed_of_run)
+            if momenta_TR is not None:
+                self.population.set_momentum(momenta_TR[index])
+            losses.append(self.population.train(batch, lr_TR[index]))
+        return torch.stack(losses)
+
+    def _end_epoch(self, epoch: int, batch_losses: Tensor | None) -> None:
+        """Note a row of the curves for each run, and let the diverged ones leave."""
+        found = {"train_loss": self.on_train(self.population)["loss"]}
+        if self.on_val is not None:
+            found |= {f"val_{name}": value for name, value in self.on_val(self.population).items()}
+        columns = {name: value.tolist() for name, value in found.items()}
+        finite = _finite(self.population).tolist()
+        losses_RT = [[] for _ in self.population.rows] if batch_losses is None else batch_losses.T.tolist()
+        living = []
+        for position, index in enumerate(self.population.rows):
+            row = {name: values[position] for name, values in columns.items()}
+            outcome = self.outcomes[index]
+            if note(outcome, epoch, losses_RT[position], row, finite=finite[position]):
+                living.append(position)
+                self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
+                outcome.curves.setdefault("lr", []).append(self.rates.next_rate(index, outcome.steps))
+        if self.watch is not None:
+            self.watch(self.population, epoch)
+        if len(living) < len(self.population.rows):
+            self.population.keep(living)
+
+    def _finish(self, keep_weights: bool) -> None:
+        """The test part, for the runs that are left at the end."""
+        on_test = self.data.test and Evaluation(self.program, self.data.test, self.data.unit, with_metrics=True)
+        if on_test is not None and self.population.rows:
+            for name, values in on_test(self.population).items():
+                for index, value in zip(self.population.rows, values.tolist(), strict=True):
+                    self.outcomes[index].scores[f"test_{name}"] = value
+        if keep_weights:
+            named = self.population.weights.parameters | self.population.weights.buffers
+            for position, index in enumerate(self.population.rows):
+                self.outcomes[index].weights = {name: value[position].cpu().clone() for name, value in named.items()}
+
+    def _record(self, outcome: Outcome) -> RunRecord:
+        return record_of(outcome, self.program, engine="native")
+
+
+def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, float], *, finite: bool) -> bool:
+    """Add a row to a run's curves, or mark it diverged: whether it lives on.
+
+    Args:
+        outcome: what is known of the run.
+        epoch: the epoch that ends here; 0 before any step.
+        losses: of the epoch's batches, each before its step.
+        row: `train_loss` and what was measured on validation.
+        finite: all parameters are.
+    """
+    start = outcome.curves["train_loss"][0] if epoch else row["train_loss"]
+    limit = DIVERGED_FACTOR * abs(start) if start else math.inf
+    bad = next((i for i, loss in enumerate(losses) if not loss <= limit), None)
+    if bad is None and not (finite and math.isfinite(row["train_loss"])):
+        bad = max(len(losses) - 1, 0)
+    if bad is not None:
+        outcome.status, outcome.diverged_step = "diverged", outcome.steps + bad + 1
+        outcome.steps = outcome.diverged_step
+        return False
+    outcome.steps += len(losses)
+    outcome.batch_loss_sum += math.fsum(losses)
+    mean = math.fsum(losses) / len(losses) if losses else math.nan
+    outcome.add_row({"epoch": epoch, "step": outcome.steps, "batch_loss": mean, **row})
+    return True
+
+
+def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
+    """The record of a run that is over: last row of its curves, or infinite losses where it diverged."""
+    steps_per_epoch = program.steps_per_epoch
+    scores = {"constant_loss": outcome.scores["constant_loss"]}
+    if outcome.status == "diverged":
+        names = ["train_loss", "batch_loss"]
+        names += ["val_loss"] * (program.shape.num_val > 0) + ["test_loss"] * (program.shape.num_test > 0)
+        scores |= dict.fromkeys(names, math.inf)
+    else:
+        last = {name: values[-1] for name, values in outcome.curves.items() if name not in {"epoch", "step", "lr"}}
+        scores |= last | outcome.scores | {"batch_loss": outcome.batch_loss_sum / max(outcome.steps, 1)}
+    return RunRecord(
+        run=outcome.run,
+        status=outcome.status,
+        diverged_step=outcome.diverged_step,
+        epochs=-(-outcome.steps // steps_per_epoch),
+        steps=outcome.steps,
+        scores=scores,
+        curves=outcome.curves,
+        engine=engine,
+    )
+
+
+def _finite(population: Population) -> Tensor:
+    """Whether all parameters of each run are finite [R]; a sum is finite only where all its terms are."""
+    sums = [p.flatten(1).sum(1) for p in population.weights.parameters.values()]
+    return torch.stack(sums).sum(0).isfinite()
+
+
+class Rates:
+    """The learning rate of every run at every step: tables made by PyTorch's own schedulers, or schedulers that listen."""
+
+    def __init__(self, program: Program, runs: tuple[Run, ...]) -> None:
+        self.listening: list[ReduceLROnPlateau] = []
+        self.warmups: list[NDArray[np.float64]] = []
+        self.tables: list[NDArray[np.float64]] = []
+        self.momenta: list[NDArray[np.float64]] = []
+        length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
+        for run in runs:
+            schedule, lr, warmup = run.settings.schedule, run.settings.lr, run.settings.warmup
+            if SCHEDULES[schedule.name].listens:
+                self.listening.append(plateau(schedule, lr=lr))
+                self.warmups.append(warmup_factors(program.steps, warmup))
+                continue
+            self.tables.append(lr_table(schedule, lr=lr, warmup=warmup, **length))
+            momenta = momentum_table(schedule, lr=lr, **length)
+            self.momenta += [] if momenta is None else [momenta]
+
+    def of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor:
+        """Rates [num_steps, R] of the runs `rows` from step `first` (counted from 0) on."""
+        steps = slice(first, first + num_steps)
+        if self.listening:
+            each = [self.warmups[i][steps] * self.listening[i].get_last_lr()[0] for i in rows]
+        else:
+            each = [self.tables[i][steps] for i in rows]
+        return torch.from_numpy(np.stack(each, 1))
+
+    def momenta_of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor | None:
+        """The same of the momentum, where the schedule cycles it."""
+        if not self.momenta:
+            return None
+        return torch.from_numpy(np.stack([self.momenta[i][first : first + num_steps] for i in rows], 1))
+
+    def listen(self, row: int, loss: float, epoch: int) -> None:
+        """Tell a scheduler that listens how the epoch went."""
+        if self.listening and epoch:
+            self.listening[row].step(loss)
+
+    def next_rate(self, row: int, steps_done: int) -> float:
+        """The rate of the run's next step; at the end, the last step's."""
+        table = self.warmups[row] if self.listening else self.tables[row]
+        value = float(table[min(steps_done, len(table) - 1)])
+        return value * self.listening[row].get_last_lr()[0] if self.listening else value

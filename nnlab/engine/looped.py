@@ -1,0 +1,226 @@
+"""The plain way: one run at a time, an nn.Module, torch.optim, autograd. The oracle of the batched engine.
+
+It takes the same starting weights, the same order of the rows and the same dropout masks, and nothing else from the batched
+engine's arithmetic: PyTorch's layers, PyTorch's losses, PyTorch's optimizers and schedulers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event
+
+import torch
+from torch import Tensor, nn
+
+from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.entry import configured
+from nnlab.catalog.metrics import measure
+from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
+from nnlab.catalog.optimizers import optimizer_values
+from nnlab.catalog.torch_optimizers import torch_optimizer
+from nnlab.core.records import Run
+from nnlab.core.rng import stream
+from nnlab.engine.evaluate import best_constant
+from nnlab.engine.fit import Fitted, Outcome, Rates, Stopped, TileData, note, record_of
+from nnlab.engine.plan import Program, Tile
+from nnlab.engine.population import initial_weights
+from nnlab.engine.rows import PartArrays
+
+
+class StreamedDropout(nn.Module):
+    """Dropout whose masks come from the run's own stream, drawn [units, rows] as the batched engine draws them."""
+
+    def __init__(self, p: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self.p, self.generator = p, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = torch.rand(x.shape[1], x.shape[0], generator=self.generator, dtype=torch.float64) >= self.p
+        return x * kept.T.to(x) / (1 - self.p)
+
+
+class Elementwise(nn.Module):
+    """An activation of the catalogue as a module, differentiated by autograd."""
+
+    def __init__(self, layer: Activate) -> None:
+        super().__init__()
+        self.function = ACTIVATIONS[layer.activation.name].function
+        self.values = configured(self.function, layer.activation, what="--activation")
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.function(x, **self.values)
+        return h
+
+
+class Skip(nn.Module):
+    """x + inner(x)."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = x + self.inner(x)
+        return h
+
+
+def module_of(layers: Layers, dropout: torch.Generator) -> nn.Sequential:
+    """The network as PyTorch's own modules; its parameters have the names that the description gives them."""
+
+    def module(layer: Layer) -> nn.Module:
+        match layer:
+            case Linear(inputs, outputs, bias):
+                return nn.Linear(inputs, outputs, bias)
+            case Activate():
+                return Elementwise(layer)
+            case Norm("layer", features):
+                return nn.LayerNorm(features)
+            case Norm(_, features):
+                return nn.BatchNorm1d(features)
+            case Dropout(p):
+                return StreamedDropout(p, dropout)
+            case Residual(inner):
+                return Skip(module_of(inner, dropout))
+
+    return nn.Sequential(*(module(layer) for layer in layers))
+
+
+def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss as PyTorch's own class, of scores [B, C] and targets [B]; where it has none, the catalogue's function."""
+    entry, values = program.loss, program.loss_values
+    if entry.torch_class is None:
+        rows: Callable[[Tensor, Tensor], Tensor] = lambda scores, y: entry.function(scores.T, y, **values)  # noqa: E731
+        return rows if reduction == "none" else lambda scores, y: rows(scores, y).mean()
+    module = getattr(nn, entry.torch_class)(reduction=reduction, **values)
+    if program.num_scores == 1:
+        return lambda scores, y: module(scores[:, 0], y)
+    if entry.link == "identity":
+        return lambda scores, y: module(scores, nn.functional.one_hot(y, program.num_scores).to(scores))
+    return module  # type: ignore[no-any-return]
+
+
+class Loop:
+    """One run, trained the way a training script would."""
+
+    def __init__(self, program: Program, run: Run, data: TileData, seed_index: int, device: torch.device) -> None:
+        self.program, self.run, self.data, self.index, self.device = program, run, data, seed_index, device
+        dtype = getattr(torch, program.settings.dtype)
+        self.model = module_of(program.layers, stream(run.seed, "dropout")).to(dtype=dtype, device=device)
+        self.model.load_state_dict(
+            {name: value.to(dtype) for name, value in initial_weights(program, run).items()}, strict=False
+        )
+        settings = run.settings
+        values = optimizer_values(settings.optimizer)
+        self.optimizer = torch_optimizer(settings.optimizer.name, self.model.parameters(), lr=settings.lr, values=values)
+        self.loss = plain_loss(program)
+        self.row_loss = plain_loss(program, reduction="none")
+        self.order = stream(run.seed, "order")
+        self.rates = Rates(program, (run,))
+
+    def mean_loss(self, part: PartArrays, rows: Tensor | slice) -> Tensor:
+        """The loss of these rows of a part."""
+        scores, y = self.model(part.x[self.index][rows]), part.y[self.index][rows]
+        if part.row_weights is None:
+            return self.loss(scores, y)
+        weights = part.row_weights[self.index][rows]
+        each = self.row_loss(scores, y).reshape(len(y), -1).mean(1)
+        return (each * weights).sum() / weights.sum()
+
+    def epoch(self, epoch: int) -> list[float]:
+        """One pass over the training part; the loss of each batch."""
+        num_rows, size = self.program.shape.num_train, self.program.batch_size
+        order = torch.arange(num_rows)
+        if self.program.settings.shuffle:
+            order = torch.randperm(num_rows, generator=self.order)
+        first = (epoch - 1) * self.program.steps_per_epoch
+        num_steps = min(self.program.steps_per_epoch, self.program.steps - first)
+        rates = self.rates.of_steps(first, num_steps, [0])[:, 0].tolist()
+        momenta_TR = self.rates.momenta_of_steps(first, num_steps, [0])
+        momenta = [None] * num_steps if momenta_TR is None else momenta_TR[:, 0].tolist()
+        batches = order.to(self.device).split(size)
+        return [self.step(*each) for each in zip(batches, rates, momenta, strict=False)]
+
+    def step(self, rows: Tensor, rate: float, momentum: float | None) -> float:
+        """One step on these rows; the loss before it."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+            if momentum is not None and "betas" in group:
+                group["betas"] = (momentum, group["betas"][1])
+            elif momentum is not None:
+                group["momentum"] = momentum
+        self.optimizer.zero_grad()
+        loss = self.mean_loss(self.data.train, rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.run.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.run.settings.clip_norm)
+        self.optimizer.step()
+        return loss.item()
+
+    def evaluate(self, part: PartArrays, *, with_metrics: bool) -> dict[str, float]:
+        """`loss` and the task's metrics on a whole part, in evaluation mode."""
+        self.model.eval()
+        with torch.no_grad():
+            found = {"loss": self.mean_loss(part, slice(None)).item()}
+            if with_metrics:
+                found |= self._metrics(part)
+        self.model.train()
+        return found
+
+    def _metrics(self, part: PartArrays) -> dict[str, float]:
+        scores_RCN = self.model(part.x[self.index]).T[None]
+        task, link, unit = self.program.shape.task, self.program.loss.link, self.data.unit
+        y = part.y[self.index][None]
+        if unit is None:
+            measured = measure(scores_RCN, y, task=task, link=link)
+        else:
+            mean, scale = unit.mean[self.index][None], unit.scale[self.index][None]
+            measured = measure(scores_RCN, y, task=task, link=link, target_mean=mean, target_scale=scale)
+        return {name: value.item() for name, value in measured.items()}
+
+    def finite(self) -> bool:
+        return all(bool(p.isfinite().all()) for p in self.model.parameters())
+
+
+def fit(
+    tile: Tile,
+    data: TileData,
+    *,
+    device: torch.device,
+    stop: Event,
+    keep_weights: bool = False,
+    on_epoch: Callable[[int], None] | None = None,
+) -> list[Fitted]:
+    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`."""
+    finished = []
+    for run in tile.runs:
+        loop = Loop(tile.program, run, data, tile.seeds.index(run.seed), device)
+        outcome = Outcome(run)
+        living = _end_epoch(loop, outcome, 0, [])
+        for epoch in range(1, tile.program.epochs + 1):
+            if stop.is_set():
+                raise Stopped
+            living = living and _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
+            if on_epoch is not None:
+                on_epoch(1)
+        if living and data.test is not None:
+            for name, value in loop.evaluate(data.test, with_metrics=True).items():
+                outcome.scores[f"test_{name}"] = value
+        outcome.scores["constant_loss"] = best_constant(tile.program, data.train.y[loop.index])
+        if keep_weights:
+            outcome.weights = {name: value.detach().cpu() for name, value in loop.model.state_dict().items()}
+        finished.append(Fitted(record_of(outcome, tile.program, engine="loop"), outcome.weights))
+    return finished
+
+
+def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) -> bool:
+    """Note a row of the run's curves; false where it has diverged."""
+    row = {"train_loss": loop.evaluate(loop.data.train, with_metrics=False)["loss"]}
+    if loop.data.val is not None:
+        row |= {f"val_{name}": value for name, value in loop.evaluate(loop.data.val, with_metrics=True).items()}
+    if not note(outcome, epoch, losses, row, finite=loop.finite()):
+        return False
+    loop.rates.listen(0, row.get("val_loss", row["train_loss"]), epoch)
+    outcome.curves.setdefault("lr", []).append(loop.rates.next_rate(0, outcome.steps))
+    return True

@@ -1,0 +1,233 @@
+"""What is batched with what: runs -> programs -> tiles.
+
+A setting that changes the program (the model's shape, the loss, the batch size, which terms the optimizer has) makes another
+program; one that changes numbers (rate, seed, init, schedule, momentum, weight decay) is an axis of one. Runs of one program are cut
+into tiles small enough that weights and activations stay in cache while a tile goes through its epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from nnlab.catalog.entry import configured, find, keys
+from nnlab.catalog.inits import INITS
+from nnlab.catalog.losses import LOSSES, Loss
+from nnlab.catalog.models import MODELS, Layers, Linear, Residual, activation_of, parameters
+from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.catalog.schedules import SCHEDULES
+from nnlab.core.kinds import Value
+from nnlab.core.records import Run
+from nnlab.core.settings import RunSettings, Task
+from nnlab.core.spec import Spec
+
+# Kinds whose values are numbers that may differ between the runs of one program.
+_AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction", "Probability"})
+
+# Elements of weights and activations of one tile that a core's cache holds; measured, see benchmarks/.
+_TILE_ELEMENTS: Final = 400_000
+_LARGEST_TILE: Final = 512
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the data say of the network's ends and of the program's length.
+
+    Attributes:
+        features: D.
+        num_classes: C, or 0 for regression.
+        num_train, num_val, num_test: rows of the parts.
+    """
+
+    task: Task
+    features: int
+    num_classes: int
+    num_train: int
+    num_val: int
+    num_test: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """What all runs of one batched program have in common."""
+
+    shape: Shape
+    settings: RunSettings  # with the axes blanked: equal for runs that may share a tile
+    layers: Layers
+
+    @cached_property
+    def loss(self) -> Loss:
+        assert self.settings.loss is not None
+        return LOSSES[self.settings.loss.name]
+
+    @cached_property
+    def loss_values(self) -> dict[str, Value | None]:
+        assert self.settings.loss is not None
+        return configured(self.loss.function, self.settings.loss, what="--loss")
+
+    @property
+    def num_scores(self) -> int:
+        """C: what the network puts out for a row."""
+        return self.shape.num_classes if self.loss.outputs[self.shape.task] == "classes" else 1
+
+    @property
+    def batch_size(self) -> int:
+        size = self.settings.batch_size
+        return self.shape.num_train if size == "full" else min(size, self.shape.num_train)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-self.shape.num_train // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Steps of a whole run: `--steps` where given, else all epochs'."""
+        return self.settings.steps or self.settings.epochs * self.steps_per_epoch
+
+    @property
+    def epochs(self) -> int:
+        """Epochs begun by a whole run; the last one may be cut short by `--steps`."""
+        return -(-self.steps // self.steps_per_epoch)
+
+    @property
+    def num_weights(self) -> int:
+        total = 0
+        for parameter in parameters(self.layers):
+            size = 1
+            for length in parameter.shape:
+                size *= length
+            total += size
+        return total
+
+    @property
+    def num_units(self) -> int:
+        """Outputs of all layers for one row: what a forward pass keeps."""
+        return _units(self.layers)
+
+    @property
+    def tile_size(self) -> int:
+        """Runs that go through the program together."""
+        elements = 2 * self.num_weights + 2 * self.num_units * self.batch_size
+        return max(1, min(_LARGEST_TILE, _TILE_ELEMENTS // elements))
+
+
+def _units(layers: Layers) -> int:
+    total = 0
+    for layer in layers:
+        if isinstance(layer, Linear):
+            total += layer.outputs
+        elif isinstance(layer, Residual):
+            total += _units(layer.inner)
+    return total
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Runs that are trained together.
+
+    Attributes:
+        program: what they share.
+        runs: in the order of their rows in every array.
+        seeds: the distinct seeds, in order of appearance.
+    """
+
+    program: Program
+    runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(run.seed for run in self.runs))
+
+
+def layers_of(settings: RunSettings, shape: Shape) -> Layers:
+    """The network that the settings describe, between the data's features and the loss's outputs."""
+    model = find(MODELS, settings.model, what="--model")
+    assert settings.loss is not None
+    assert settings.activation is not None
+    outputs = LOSSES[settings.loss.name].outputs[shape.task]
+    values = configured(model.function, settings.model, what="--model")
+    return model.function(
+        shape.features, shape.num_classes if outputs == "classes" else 1, settings.activation, **values
+    )
+
+
+def program_of(run: Run, shape: Shape) -> Program:
+    """The program that `run` can be a row of."""
+    settings = run.settings
+    blank = settings.model_copy(
+        update={
+            "lr": 1.0,
+            "init": Spec("lsuv") if INITS[settings.init.name].data_dependent else Spec("zeros"),
+            "schedule": Spec("reduce_on_plateau") if SCHEDULES[settings.schedule.name].listens else Spec("none"),
+            "warmup": 0,
+            "optimizer": _program_optimizer(settings.optimizer),
+            "clip_norm": settings.clip_norm and 1.0,
+        }
+    )
+    return Program(shape, blank, layers_of(settings, shape))
+
+
+def axes_of(optimizer: Spec) -> dict[str, float]:
+    """The optimizer's numbers that were set to something else than their default: an axis of the program.
+
+    What is left at its default is the program's, so that a term nobody asked for costs nothing, and whether it is computed never
+    depends on other runs.
+    """
+    function = OPTIMIZERS[optimizer.name].function
+    values = configured(function, optimizer, what="--optimizer")
+    return {
+        key.name: float(values[key.name])  # type: ignore[arg-type]
+        for key in keys(function).values()
+        if key.kind in _AXIS_KINDS and values[key.name] != key.default
+    }
+
+
+def _program_optimizer(optimizer: Spec) -> Spec:
+    function = OPTIMIZERS[optimizer.name].function
+    accepted, axes = keys(function), axes_of(optimizer)
+    kept = [(key, text) for key, text in optimizer.options if accepted[key].kind not in _AXIS_KINDS]
+    return Spec(optimizer.name, (*sorted(kept), *((name, "axis") for name in sorted(axes))))
+
+
+def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape]) -> list[Tile]:
+    """Tiles for all runs: one program each, runs of one seed together.
+
+    A seed with many runs fills tiles of its own, whose runs share every batch; seeds with few runs are put together.
+
+    Args:
+        runs: what is to be trained.
+        shape_of: the shape of a run's data.
+    """
+    by_program: dict[Program, dict[int, list[Run]]] = {}
+    for run in runs:
+        program = program_of(run, shape_of(run))
+        by_program.setdefault(program, {}).setdefault(run.seed, []).append(run)
+    return [
+        Tile(program, group)
+        for program, by_seed in by_program.items()
+        for group in _groups(list(by_seed.values()), program.tile_size)
+    ]
+
+
+def _groups(by_seed: list[list[Run]], size: int) -> list[tuple[Run, ...]]:
+    groups: list[tuple[Run, ...]] = []
+    open_group: list[Run] = []
+    for runs in by_seed:
+        num_tiles = max(1, round(len(runs) / size))
+        if num_tiles > 1 or len(runs) > size // 2:
+            length = -(-len(runs) // num_tiles)
+            groups.extend(tuple(runs[i : i + length]) for i in range(0, len(runs), length))
+        elif len(open_group) + len(runs) > size:
+            groups.append(tuple(open_group))
+            open_group = list(runs)
+        else:
+            open_group.extend(runs)
+    return [*groups, tuple(open_group)] if open_group else groups
+
+
+def gain_activation(layers: Layers) -> str:
+    """The activation that `gain=auto` follows; identity where there is none."""
+    spec = activation_of(layers)
+    return "identity" if spec is None else str(spec)

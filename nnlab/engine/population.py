@@ -1,0 +1,214 @@
+"""The parameters of a tile's runs, and one training step of all of them.
+
+Shapes: R runs, S seeds, C scores, B rows of a batch, B' the same rounded up to whole vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from nnlab.catalog.entry import configured
+from nnlab.catalog.inits import INITS, resolve_gain
+from nnlab.catalog.losses import Loss
+from nnlab.catalog.models import parameters
+from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_
+from nnlab.core.records import Run
+from nnlab.core.rng import stream
+from nnlab.engine.arrays import padded, whole
+from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
+from nnlab.engine.plan import Program, axes_of, gain_activation
+from nnlab.engine.rows import Batch
+
+
+def initial_weights(program: Program, run: Run) -> dict[str, Tensor]:
+    """The starting parameters of one run, float64 on the CPU, drawn from its seed's init stream in the network's order."""
+    entry = INITS[run.settings.init.name]
+    values = configured(entry.function, run.settings.init, what="--init")
+    values = resolve_gain(values, gain_activation(program.layers))
+    generator = stream(run.seed, "init")
+    drawn = {}
+    # All weights before all biases: an init that draws its biases then starts from the same weights' draws as one that does not.
+    for parameter in sorted(parameters(program.layers), key=lambda parameter: parameter.law == "bias"):
+        match parameter.law:
+            case "weight":
+                drawn[parameter.name] = entry.function(parameter.shape, generator=generator, **values)
+            case "bias" if entry.bias is not None:
+                drawn[parameter.name] = entry.bias(parameter.weight_shape, generator=generator)
+            case "ones":
+                drawn[parameter.name] = torch.ones(parameter.shape, dtype=torch.float64)
+            case _:
+                drawn[parameter.name] = torch.zeros(parameter.shape, dtype=torch.float64)
+    return {parameter.name: drawn[parameter.name] for parameter in parameters(program.layers)}
+
+
+class Population:
+    """The runs of a tile that are still being trained.
+
+    Attributes:
+        rows: for each living run its index among the tile's runs.
+        step: updates made so far.
+    """
+
+    def __init__(self, program: Program, runs: Sequence[Run], device: torch.device) -> None:
+        self.program = program
+        self.runs = list(runs)
+        self.rows = list(range(len(runs)))
+        self.device = device
+        self.dtype: torch.dtype = getattr(torch, program.settings.dtype)
+        self.step = 0
+        seeds = list(dict.fromkeys(run.seed for run in runs))
+        self.seed_of_run = torch.tensor([seeds.index(run.seed) for run in runs], device=device)
+        self.dropout = {seed: stream(seed, "dropout") for seed in seeds}
+        self.optimizer = OPTIMIZERS[program.settings.optimizer.name].function
+        self.optimizer_values = _program_values(runs[0])
+        axes = [axes_of(run.settings.optimizer) for run in runs]
+        self.axes = {name: self._per_run([axis[name] for axis in axes]) for name in axes[0]}
+        norms = [run.settings.clip_norm for run in runs]
+        self.max_norm = None if norms[0] is None else self._per_run([norm or 0.0 for norm in norms])
+        self.state: dict[str, State] = {}
+        self._take(self._initial(runs), {})
+
+    def _per_run(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=self.dtype, device=self.device)
+
+    def _initial(self, runs: Sequence[Run]) -> dict[str, Tensor]:
+        # Runs of one seed and one init start alike: drawn once.
+        drawn: dict[tuple[int, str], dict[str, Tensor]] = {}
+        for run in runs:
+            key = (run.seed, str(run.settings.init))
+            if key not in drawn:
+                drawn[key] = initial_weights(self.program, run)
+        each = [drawn[run.seed, str(run.settings.init)] for run in runs]
+        return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}
+
+    def _take(self, values: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+        """Lay the parameters out for the runs there are now, and forget the kernels made for others."""
+        layout = partial(padded, len(self.runs), dtype=self.dtype, device=self.device)
+        named = {name: layout(*value.shape[1:]).copy_(value) for name, value in values.items()}
+        fused = self._is_plain_sgd()
+        gradients = named if fused else {name: layout(*value.shape[1:]) for name, value in values.items()}
+        self.weights = Weights(named, gradients, buffers or running_statistics(named, self.program.layers), fused)
+        self.kernels: dict[int, list[Kernel]] = {}
+        self.losses: dict[int, _LossBuffers] = {}
+
+    def _is_plain_sgd(self) -> bool:
+        """Whether a step is p -= lr g and nothing else, so that the products of the backward pass can add it themselves."""
+        plain = self.program.settings.optimizer.name == "sgd" and not self.program.settings.optimizer.options
+        cycles = any(run.settings.schedule.option("cycle_momentum") for run in self.runs)
+        return plain and self.max_norm is None and not cycles
+
+    def keep(self, living: Sequence[int]) -> None:
+        """Go on with these of the runs (positions in `runs`); the others leave."""
+        chosen = torch.tensor(list(living), device=self.device)
+        self.runs = [self.runs[i] for i in living]
+        self.rows = [self.rows[i] for i in living]
+        self.seed_of_run = self.seed_of_run[chosen]
+        self.axes = {name: values[chosen] for name, values in self.axes.items()}
+        self.max_norm = None if self.max_norm is None else self.max_norm[chosen]
+        self.state = {
+            name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()
+        }
+        buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
+        self._take({name: value[chosen] for name, value in self.weights.parameters.items()}, buffers)
+
+    def masks(self, num_units: int, width: int, p: float) -> Tensor:
+        """Dropout masks [R, H, B], 0 or 1 / (1 - p); runs of one seed share theirs."""
+        mask = padded(len(self.runs), num_units, width, dtype=self.dtype, device=self.device)
+        seeds = list(self.dropout)
+        living = set(self.seed_of_run.tolist())
+        for index, seed in enumerate(seeds):
+            if index in living:
+                kept = torch.rand(num_units, width, generator=self.dropout[seed], dtype=torch.float64) >= p
+                mask[self.seed_of_run == index] = kept.to(mask) / (1 - p)
+        return mask
+
+    def scores(self, batch: Batch, *, training: bool) -> Tensor:
+        """Scores [R, C, B], in a buffer that the next call overwrites."""
+        if batch.width not in self.kernels:
+            self.kernels[batch.width] = kernels(self.program.layers, self.weights, batch.width, self.masks)
+        return run_forward(self.kernels[batch.width], batch.x, training)
+
+    def losses_of(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Each row's loss times its share [R, B']; its sum over rows is the mean loss."""
+        return self._loss(scores, batch).weighted(scores, batch)
+
+    def _loss(self, scores: Tensor, batch: Batch) -> _LossBuffers:
+        if batch.width not in self.losses:
+            self.losses[batch.width] = _LossBuffers(self.program, scores, batch)
+        return self.losses[batch.width]
+
+    def train(self, batch: Batch, lr_R: Tensor) -> Tensor:
+        """One step of every run, in place; returns the batch's mean loss of each run [R], before the step."""
+        scores = self.scores(batch, training=True)
+        loss = self._loss(scores, batch)
+        mean_R = loss.weighted(scores, batch).sum(1)
+        d = loss.gradient(batch, -lr_R if self.weights.fused else None)
+        run_backward(self.kernels[batch.width], d)
+        self.step += 1
+        if not self.weights.fused:
+            self._update(lr_R)
+        return mean_R
+
+    def set_momentum(self, momentum_R: Tensor) -> None:
+        """Take this momentum (Adam's first beta) for the next step: a schedule cycles it."""
+        momentum_R = momentum_R.to(self.device, self.dtype)
+        if "betas" in self.optimizer_values:
+            self.optimizer_values["betas"] = (momentum_R[:, None], self.optimizer_values["betas"][1])  # type: ignore[index]
+        else:
+            self.axes["momentum"] = momentum_R
+
+    def _update(self, lr_R: Tensor) -> None:
+        gradients = [whole(g) for g in self.weights.gradients.values()]
+        if self.max_norm is not None:
+            clip_norm_(gradients, self.max_norm)
+        axes = {name: values[:, None] for name, values in self.axes.items()}
+        for (name, p), g in zip(self.weights.parameters.items(), gradients, strict=True):
+            state = self.state.setdefault(name, {})
+            self.optimizer(whole(p), g, state, self.step, lr_R[:, None], **(self.optimizer_values | axes))
+
+
+def _program_values(run: Run) -> dict[str, object]:
+    """The optimizer's keys that all runs share."""
+    optimizer = run.settings.optimizer
+    values = configured(OPTIMIZERS[optimizer.name].function, optimizer, what="--optimizer")
+    return {name: value for name, value in values.items() if name not in axes_of(optimizer)}
+
+
+class _LossBuffers:
+    """The loss of a batch and its gradient, on scores rounded up to whole vectors.
+
+    The padding keeps every temporary of a loss function free of a tail, whose elements a vectorised `exp` would compute in another
+    way: a run's loss has the same bits in any company.
+    """
+
+    def __init__(self, program: Program, scores: Tensor, batch: Batch) -> None:
+        self.entry: Loss = program.loss
+        self.values = program.loss_values
+        filled = batch.y.shape[-1]
+        self.scores_RCB = scores.new_zeros(*scores.shape[:2], filled)
+        self.width = batch.width
+        self.d = padded(*scores.shape, dtype=scores.dtype, device=scores.device)
+        self.function: Callable[[Tensor, Tensor], Tensor] = partial(self.entry.function, **self.values)
+
+    def weighted(self, scores: Tensor, batch: Batch) -> Tensor:
+        self.scores_RCB[:, :, : self.width] = scores
+        return self.function(self.scores_RCB, batch.y).mul_(batch.shares)
+
+    def gradient(self, batch: Batch, factor_R: Tensor | None) -> Tensor:
+        """d(mean loss)/d(scores) [R, C, B], times a factor for each run."""
+        if self.entry.gradient is not None:
+            d = self.entry.gradient(self.scores_RCB, batch.y, **self.values)
+        else:
+            d = self._by_autograd(batch.y)
+        scale = batch.shares if factor_R is None else batch.shares * factor_R[:, None]
+        return torch.mul(d[:, :, : self.width], scale[:, None, : self.width], out=self.d)
+
+    def _by_autograd(self, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            scores = self.scores_RCB.detach().requires_grad_()
+            (d,) = torch.autograd.grad(self.function(scores, y).sum(), scores)
+        return d

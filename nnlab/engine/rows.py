@@ -1,0 +1,123 @@
+"""A part of the data cut into batches, for all the seeds of a tile.
+
+Shapes: S seeds, R runs, N rows, T full batches, B rows of a batch, D features. Runs of one seed see the same batches, so rows are
+held once a seed and expanded, never copied, where a tile has one seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nnlab.engine.arrays import block_size, padded
+
+
+@dataclass(frozen=True)
+class PartArrays:
+    """One part (train, val or test) of every seed of a tile.
+
+    Attributes:
+        x: [S, N, D].
+        y: [S, N]; class index (long) or a float.
+        row_weights: [S, N], or None where all rows weigh the same.
+    """
+
+    x: Tensor
+    y: Tensor
+    row_weights: Tensor | None
+
+    @property
+    def num_rows(self) -> int:
+        return self.x.shape[1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for one forward pass.
+
+    Attributes:
+        x: [R, D, B], a view.
+        y: [R or 1, B'], B' being B rounded up to whole vectors.
+        shares: [R or 1, B'], each row's weight in the mean, and 0 for the rows that only fill up.
+        width: B.
+    """
+
+    x: Tensor
+    y: Tensor
+    shares: Tensor
+    width: int
+
+
+class Rows:
+    """The batches of a part, in the order last given to `arrange`.
+
+    A row's share is its weight in the mean of its batch (`whole=False`, to train by) or of the whole part (to evaluate).
+    """
+
+    def __init__(self, part: PartArrays, width: int, *, whole: bool) -> None:
+        self.part = part
+        self.width = min(width, part.num_rows)
+        self.num_full, self.rest = divmod(part.num_rows, self.width)
+        self.num_batches = self.num_full + (self.rest > 0)
+        self.full = _Blocks(part, self.num_full, self.width, whole=whole)
+        self.last = _Blocks(part, 1, self.rest, whole=whole) if self.rest else None
+        self.arrange(None)
+
+    def arrange(self, order: Tensor | None) -> None:
+        """Put the rows into the order [S, N], or as stored."""
+        split = self.num_full * self.width
+        self.full.fill(self.part, order, 0, split)
+        if self.last is not None:
+            self.last.fill(self.part, order, split, self.part.num_rows)
+
+    def batch(self, index: int, seed_of_run: Tensor) -> Batch:
+        """The batch of every run, given the index of each run's seed [R]."""
+        if index < self.num_full:
+            return self.full.batch(index, seed_of_run)
+        assert self.last is not None
+        return self.last.batch(0, seed_of_run)
+
+
+class _Blocks:
+    """T batches of the same width, each of them a padded block for each seed."""
+
+    def __init__(self, part: PartArrays, num_batches: int, width: int, *, whole: bool) -> None:
+        num_seeds, num_rows, num_features = part.x.shape
+        weights = part.x.new_ones(num_seeds, num_rows) if part.row_weights is None else part.row_weights
+        self.row_shares = weights / weights.sum(1, keepdim=True) if whole else weights
+        self.whole = whole
+        self.width, self.num_batches = width, num_batches
+        self.x = padded(num_seeds * num_batches, width, num_features, dtype=part.x.dtype, device=part.x.device)
+        filled = block_size(width, part.x.dtype)
+        self.y = part.y.new_zeros(num_seeds, num_batches, filled)
+        self.shares = part.x.new_zeros(num_seeds, num_batches, filled)
+        self.gathered: Tensor | None = None
+
+    def fill(self, part: PartArrays, order: Tensor | None, start: int, stop: int) -> None:
+        shape = (self.num_batches, self.width)
+        for s in range(part.x.shape[0]):
+            rows = torch.arange(start, stop, device=part.x.device) if order is None else order[s, start:stop]
+            blocks = slice(s * self.num_batches, (s + 1) * self.num_batches)
+            self.x[blocks].copy_(part.x[s].index_select(0, rows).view(*shape, -1))
+            self.y[s, :, : self.width] = part.y[s].index_select(0, rows).view(shape)
+            shares = self.row_shares[s].index_select(0, rows).view(shape)
+            self.shares[s, :, : self.width] = shares if self.whole else shares / shares.sum(1, keepdim=True)
+
+    def batch(self, index: int, seed_of_run: Tensor) -> Batch:
+        x_SBD = self.x[index :: self.num_batches]
+        y, shares = self.y[:, index], self.shares[:, index]
+        num_runs = seed_of_run.shape[0]
+        if x_SBD.shape[0] == 1:
+            x_RBD = x_SBD.expand(num_runs, -1, -1)
+        else:
+            x_RBD = self._gathered(x_SBD, num_runs)
+            torch.index_select(x_SBD, 0, seed_of_run, out=x_RBD)
+            y, shares = y.index_select(0, seed_of_run), shares.index_select(0, seed_of_run)
+        return Batch(x_RBD.transpose(1, 2), y, shares, self.width)
+
+    def _gathered(self, x_SBD: Tensor, num_runs: int) -> Tensor:
+        if self.gathered is None or self.gathered.shape[0] != num_runs:
+            self.gathered = padded(num_runs, *x_SBD.shape[1:], dtype=x_SBD.dtype, device=x_SBD.device)
+        return self.gathered

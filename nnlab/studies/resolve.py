@@ -1,0 +1,136 @@
+"""Settings made complete: names checked, defaults that hang on one another filled in, identity taken.
+
+All of it without torch, so that a misspelt ingredient is refused at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.data import DATA, SUFFIXES
+from nnlab.catalog.dataset import Dataset
+from nnlab.catalog.entry import Entry, configured, find
+from nnlab.catalog.inits import INITS
+from nnlab.catalog.losses import DEFAULT_LOSS, LOSSES, check_fits
+from nnlab.catalog.metrics import METRICS
+from nnlab.catalog.models import MODELS
+from nnlab.catalog.optimizers import OPTIMIZERS, optimizer_values
+from nnlab.catalog.parts import parse_outliers
+from nnlab.catalog.schedules import SCHEDULES, schedule_values
+from nnlab.catalog.splits import parse_split
+from nnlab.core.errors import UsageError, unknown
+from nnlab.core.settings import ExperimentSettings, RunSettings
+from nnlab.core.spec import Spec
+
+S = TypeVar("S", bound=RunSettings)
+
+_TABLES: Final[Mapping[str, Mapping[str, Entry]]] = {
+    "data": DATA,
+    "model": MODELS,
+    "activation": ACTIVATIONS,
+    "init": INITS,
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+
+_LOSS_METRICS: Final = ("train_loss", "batch_loss", "val_loss")
+
+
+def resolved(settings: S) -> S:
+    """The same settings with every ingredient checked and every default that needs no data filled in.
+
+    `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the engine.
+
+    Raises:
+        UsageError: an unknown name or key, a flag and a key that say different things.
+    """
+    model, activation = _merged(settings.model, "activation", settings.activation, "--model", "--activation")
+    decay = None if settings.weight_decay is None else Spec(repr(settings.weight_decay))
+    optimizer = settings.optimizer
+    if decay is not None:
+        _, decay = _merged(optimizer, "weight_decay", decay, "--optimizer", "--weight-decay")
+        assert decay is not None
+        optimizer = optimizer.with_option("weight_decay", decay.name)
+    complete = settings.model_copy(
+        update={
+            "model": model,
+            "activation": activation or Spec("relu"),
+            "optimizer": optimizer,
+            "weight_decay": None,
+            "engine": "native" if settings.engine == "auto" else settings.engine,
+        }
+    )
+    for name, table in _TABLES.items():
+        spec = getattr(complete, name)
+        if spec is not None and not (name == "data" and _is_path(spec)):
+            configured(find(table, spec, what=f"--{name}").function, spec, what=f"--{name}")
+    optimizer_values(complete.optimizer)
+    schedule_values(complete.schedule)
+    parse_split(complete.split)
+    if complete.outliers is not None:
+        parse_outliers(complete.outliers)
+    return complete
+
+
+def _merged(spec: Spec, key: str, flagged: Spec | None, spec_flag: str, key_flag: str) -> tuple[Spec, Spec | None]:
+    """`spec` without `key`, and the value of `key`, which may stand in `spec` or in a flag of its own."""
+    text = spec.option(key)
+    if text is None:
+        return spec, flagged
+    if flagged is not None and str(flagged) != text:
+        raise UsageError(f"{spec_flag} {spec} says {key}={text}, {key_flag} says {flagged}. Say it once.")
+    return Spec(spec.name, tuple(option for option in spec.options if option[0] != key)), Spec(text)
+
+
+def _is_path(spec: Spec) -> bool:
+    return Path(spec.name).suffix.lower() in SUFFIXES
+
+
+def fitted_to(settings: S, dataset: Dataset) -> S:
+    """The settings with what only the data can say: the loss by task.
+
+    Raises:
+        UsageError: a loss that does not serve the task.
+    """
+    loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
+    check_fits(loss.name, dataset.task)
+    return settings.model_copy(update={"loss": loss})
+
+
+def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
+    """Refuse a metric that the runs will not have.
+
+    Raises:
+        UsageError: not a column, or one that needs a part that there is not.
+    """
+    measured = [name for name, metric in METRICS.items() if dataset.task in metric.tasks]
+    accepted = [*_LOSS_METRICS, *(f"val_{name}" for name in measured)]
+    if settings.metric.startswith("test_"):
+        raise UsageError(
+            f"--metric {settings.metric} would choose by the test part, which is for the report. Choose by val_{settings.metric[5:]}."
+        )
+    if settings.metric not in accepted:
+        raise unknown("--metric", settings.metric, accepted)
+
+
+def identity(settings: RunSettings) -> dict[str, object]:
+    """Everything in the settings that decides a run's numbers, each ingredient with all its keys."""
+    found: dict[str, object] = {}
+    for name in RunSettings.model_fields:
+        value: Any = getattr(settings, name)
+        if name in _TABLES and isinstance(value, Spec) and not (name == "data" and _is_path(value)):
+            function: Callable[..., object] = _TABLES[name][value.name].function
+            value = {"name": value.name, **configured(function, value, what=f"--{name}")}
+        found[name] = str(value) if isinstance(value, Spec) else value
+    return found
+
+
+def digest(value: object) -> str:
+    """SHA-256, in hex, of a value in JSON's types, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
