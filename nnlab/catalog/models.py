@@ -155,7 +155,9 @@ def neuron(features: int, outputs: int, activation: Spec, *, bias: Flag = True) 
 
 MODELS: Final[Mapping[str, Model]] = {
     "linear": Model(linear),
-    "mlp": Model(mlp, source="Rumelhart, Hinton and Williams 1986; residual: He et al. 2016; dropout: Srivastava et al. 2014"),
+    "mlp": Model(
+        mlp, source="Rumelhart, Hinton and Williams 1986; residual: He et al. 2016; dropout: Srivastava et al. 2014"
+    ),
     "neuron": Model(neuron, source="McCulloch and Pitts 1943; Rosenblatt 1958"),
 }
 
@@ -168,5 +170,3 @@ def activation_of(layers: Layers) -> Spec | None:
         if isinstance(layer, Residual) and (inner := activation_of(layer.inner)):
             return inner
     return None
-
-

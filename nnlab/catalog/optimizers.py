@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nnlab.catalog.entry import configured, find
 from nnlab.catalog.updates import (
-    State,
+    State as State,
+)
+from nnlab.catalog.updates import (
     add_decay,
     add_multiple,
     average,
@@ -76,8 +78,9 @@ def sgd(
         if buffer is None:
             buffer = state["momentum_buffer"] = zeros(p).copy_(g)
         else:
-            undamped = g * rounded(1 - dampening, p) if is_used(dampening) else g
-            add_multiple(undamped, buffer, momentum, out=buffer)
+            if is_used(dampening):
+                g.mul_(rounded(1 - dampening, p))
+            add_multiple(g, buffer, momentum, out=buffer)
         if nesterov:
             add_multiple(g, buffer, momentum, out=g)
         else:

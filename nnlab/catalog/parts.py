@@ -78,6 +78,7 @@ def divide(
     standardize: bool = True,
     label_noise: float = 0.0,
     outliers: Outliers | None = None,
+    raw_targets: bool = False,
 ) -> Parts:
     """The parts that `seed` makes of the data: the same seed, the same parts.
 
@@ -94,6 +95,7 @@ def divide(
         standardize: false leaves the scale as it is, whatever the data set asks for.
         label_noise: fraction of the training labels to make wrong.
         outliers: training targets to disturb.
+        raw_targets: targets keep their own unit, whatever is scaled.
 
     Raises:
         UsageError: noise that does not fit the task, fractions that leave nothing.
@@ -108,7 +110,7 @@ def divide(
     train, val_rows, test_rows = split_rows(dataset, split, seed=seed, num_val=num_val, num_test=num_test)
     _check_classes(dataset, train)
     x, y = dataset.x[train], _spoilt(dataset, train, seed=seed, label_noise=label_noise, outliers=outliers)
-    preprocessing = fitted(dataset, x, y, standardize=standardize and dataset.standardize)
+    preprocessing = fitted(dataset, x, y, standardize=standardize and dataset.standardize, raw_targets=raw_targets)
 
     def part(name: GivenPart, fraction: float, rows: Indices) -> Part | None:
         if fraction == 0:

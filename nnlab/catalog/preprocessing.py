@@ -88,7 +88,7 @@ class Preprocessing:
         return cls(**values)
 
 
-def fitted(dataset: Dataset, x: Floats, y: Targets, *, standardize: bool) -> Preprocessing:
+def fitted(dataset: Dataset, x: Floats, y: Targets, *, standardize: bool, raw_targets: bool = False) -> Preprocessing:
     """The preprocessing that the training part calls for.
 
     Args:
@@ -96,6 +96,7 @@ def fitted(dataset: Dataset, x: Floats, y: Targets, *, standardize: bool) -> Pre
         x: the training rows [N, D]; NaN where a cell is missing.
         y: the training targets [N], label noise and outliers included.
         standardize: whether to scale; else means are 0 and scales 1.
+        raw_targets: leave the targets in their own unit all the same (the loss needs counts).
 
     Raises:
         DataError: a feature that no training row has.
@@ -107,7 +108,7 @@ def fitted(dataset: Dataset, x: Floats, y: Targets, *, standardize: bool) -> Pre
         scaler = sklearn_preprocessing.StandardScaler().fit(x if fill is None else np.where(np.isnan(x), fill, x))
         numeric = np.array([column.categories is None for column in dataset.columns for _ in column.features])
         means, scales = np.where(numeric, scaler.mean_, 0.0), np.where(numeric, scaler.scale_, 1.0)
-    if standardize and dataset.task == "regression":
+    if standardize and dataset.task == "regression" and not raw_targets:
         target = sklearn_preprocessing.StandardScaler().fit(y[:, None])
         target_mean, target_scale = float(target.mean_[0]), float(target.scale_[0])
     return Preprocessing(

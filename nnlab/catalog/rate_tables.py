@@ -122,9 +122,7 @@ def _traced(spec: Spec, budget: Budget) -> tuple[Tensor, Tensor]:
 def _check_rates(rates: list[float], spec: Spec, per: str) -> None:
     for at, rate in enumerate(rates):
         if not 0 <= rate < float("inf"):
-            raise UsageError(
-                f"--schedule {spec} makes the rate {rate!r} at {per} {at}; rates are finite and 0 or more."
-            )
+            raise UsageError(f"--schedule {spec} makes the rate {rate!r} at {per} {at}; rates are finite, 0 or more.")
 
 
 def _driven(scheduler: LRScheduler, num_ticks: int) -> Tensor:

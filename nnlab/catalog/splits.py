@@ -83,34 +83,41 @@ def split_rows(
         DataError: the rows can't be dealt out so.
     """
     how = ("random" if dataset.task == "regression" else "stratified") if split.how == "auto" else split.how
-    _check(dataset, how, split, parts=1 + (num_val > 0) + (num_test > 0))
+    parts = 1 + (num_val > 0) + (num_test > 0)
+    if how == "stratified":
+        _check_classes(dataset, parts=parts)
+    if how in _WITH_COLUMN:
+        _check_column(dataset, split, parts=parts)
     bits = stream_seed(seed, "split")
     rest, test = _cut(dataset, how, np.arange(len(dataset.y)), num_test, bits & 0xFFFFFFFF)
     train, val = _cut(dataset, how, rest, num_val, bits >> 32)
     return train, val, test
 
 
-def _check(dataset: Dataset, how: str, split: Split, *, parts: int) -> None:
-    if how == "stratified" and dataset.task == "regression":
+def _check_classes(dataset: Dataset, *, parts: int) -> None:
+    """Refuse a stratified split that the classes do not allow."""
+    if dataset.task == "regression":
         raise UsageError("--split stratified is for classes; the task is regression. Say --split random.")
-    if how == "stratified" and parts > 1:
-        found = np.bincount(dataset.y, minlength=dataset.num_classes)
-        if found.min() < parts:
-            name = dataset.class_names[int(found.argmin())]
-            rows = "1 row" if found.min() == 1 else f"{found.min()} rows"
-            raise DataError(
-                f"class {name!r} has {rows}; a stratified split into {parts} parts needs {parts} of each class."
-                " Leave the class out, say --split random, or --task regression if these are no classes."
-            )
-    if how in _WITH_COLUMN:
-        if dataset.split_column is None:
-            raise UsageError(f"--split {split} goes by a column, but the data were loaded without one.")
-        found = len(np.unique(dataset.split_column.values))
-        if found < parts:
-            raise DataError(
-                f"--split {split}: the column has {found} different values; {parts} parts need {parts}."
-                " Say --validation 0 or --test 0, or --split random."
-            )
+    found = np.bincount(dataset.y, minlength=dataset.num_classes)
+    if found.min() < parts and parts > 1:
+        name = dataset.class_names[int(found.argmin())]
+        rows = "1 row" if found.min() == 1 else f"{found.min()} rows"
+        raise DataError(
+            f"class {name!r} has {rows}; a stratified split into {parts} parts needs {parts} of each class."
+            " Leave the class out, say --split random, or --task regression if these are no classes."
+        )
+
+
+def _check_column(dataset: Dataset, split: Split, *, parts: int) -> None:
+    """Refuse a split by groups or times that the column does not allow."""
+    if dataset.split_column is None:
+        raise UsageError(f"--split {split} goes by a column, but the data were loaded without one.")
+    found = len(np.unique(dataset.split_column.values))
+    if found < parts:
+        raise DataError(
+            f"--split {split}: different values in the column: {found}. {parts} parts need at least {parts}."
+            " Say --validation 0 or --test 0, or --split random."
+        )
 
 
 def _cut(dataset: Dataset, how: str, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:

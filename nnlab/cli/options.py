@@ -123,7 +123,11 @@ def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given
         UsageError: a value or a name that can't be what is meant, with the place it came from where that is no flag.
     """
     accepted = {*settings.model_fields, *OutputSettings.model_fields}
-    from_file = {} if (path := flags.get("config") or os.environ.get(f"{PREFIX}CONFIG")) is None else _file(path, command, settings)
+    from_file = (
+        {}
+        if (path := flags.get("config") or os.environ.get(f"{PREFIX}CONFIG")) is None
+        else _file(path, command, settings)
+    )
     layers: list[tuple[Origin, Mapping[str, object]]] = [
         ("file", from_file),
         ("environment", {name: value for name, value in _environment().items() if name in accepted}),
@@ -134,7 +138,10 @@ def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given
     for origin, layer in layers:
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    places = {"environment": lambda name: f" (from {PREFIX}{name.upper()})", "file": lambda name: f" (from {path}: {name})"}
+    places = {
+        "environment": lambda name: f" (from {PREFIX}{name.upper()})",
+        "file": lambda name: f" (from {path}: {name})",
+    }
 
     def built(kind: type[S] | type[OutputSettings]) -> Any:
         mine = {name: value for name, value in values.items() if name in kind.model_fields}
@@ -146,7 +153,9 @@ def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given
             place = places.get(origins.get(name, "flag"), lambda _: "")(name)
             raise UsageError(f"{error}{place}") from None
 
-    return Given(built(settings), built(OutputSettings), {n: o for n, o in origins.items() if n in settings.model_fields})
+    return Given(
+        built(settings), built(OutputSettings), {n: o for n, o in origins.items() if n in settings.model_fields}
+    )
 
 
 def _is_wrong(kind: type[Settings], values: Mapping[str, object]) -> bool:
@@ -184,7 +193,11 @@ def _file(path: str, command: str, settings: type[Settings]) -> dict[str, object
         raise UsageError(f"--config {path!r} is not TOML: {error}.") from None
     for key in content:
         if key not in _FILE_KEYS:
-            hint = f" Settings stand under [settings]: did you mean settings.{key}?" if key in settings.model_fields else ""
+            hint = (
+                f" Settings stand under [settings]: did you mean settings.{key}?"
+                if key in settings.model_fields
+                else ""
+            )
             raise UsageError(f"--config {path!r}: {key!r} is not known.{hint} Accepted: {', '.join(_FILE_KEYS)}.")
     if content.get("command", command) != command:
         raise UsageError(f"--config {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`.")

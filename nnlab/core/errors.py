@@ -59,4 +59,6 @@ def unknown(what: str, given: str, accepted: Iterable[str], *, see: str = "") ->
         see: a sentence that says where to look; the accepted names themselves where it is empty.
     """
     names = sorted(accepted)
-    return UsageError(f"{what} {given!r} is not known.{did_you_mean(given, names)} {see or 'Accepted: ' + ', '.join(names)}")
+    return UsageError(
+        f"{what} {given!r} is not known.{did_you_mean(given, names)} {see or 'Accepted: ' + ', '.join(names)}"
+    )

@@ -14,7 +14,6 @@ from typing import Final
 
 from nnlab.core.errors import UsageError
 
-
 Number = float
 Positive = float
 NonNegative = float
@@ -127,9 +126,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "Fraction": Kind(
         _checked(parse_number, lambda v: 0 <= v < 1, "a number from 0 to below 1"), "a number from 0 to below 1"
     ),
-    "Probability": Kind(
-        _checked(parse_number, lambda v: 0 <= v <= 1, "a number from 0 to 1"), "a number from 0 to 1"
-    ),
+    "Probability": Kind(_checked(parse_number, lambda v: 0 <= v <= 1, "a number from 0 to 1"), "a number from 0 to 1"),
     "Count": Kind(_POSITIVE_WHOLE, "a whole number of 1 or more"),
     "Whole": Kind(_whole_from(0, "a whole number of 0 or more"), "a whole number of 0 or more"),
     "Flag": Kind(_flag, "true or false"),

@@ -116,7 +116,9 @@ class Settings(BaseModel):
         for name in values:
             if name not in cls.model_fields:
                 near = did_you_mean(name, cls.model_fields)
-                raise UsageError(f"{name!r} is not a setting of this command.{near} Accepted: {', '.join(cls.model_fields)}.")
+                raise UsageError(
+                    f"{name!r} is not a setting of this command.{near} Accepted: {', '.join(cls.model_fields)}."
+                )
         try:
             return cls(**values)
         except ValidationError as error:
@@ -238,5 +240,3 @@ class OutputSettings(Settings):
     quiet: bool = setting(False, "No progress, no notes.", role="execution", panel="Output")
     verbose: bool = setting(False, "Say more on stderr.", role="execution", panel="Output")
     no_color: bool = setting(False, "No colour.", role="execution", panel="Output")
-
-

@@ -168,5 +168,3 @@ def parse_seeds(text: str, *, what: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"{what} {text!r} names the same seed twice.")
     return tuple(seeds)
-
-

@@ -29,7 +29,9 @@ def reverse(problem: Problem) -> dict[str, Tensor]:
     return {name: part / problem.unit for name, part in found.items()}
 
 
-def gradient(subject: Subject, outputs: Outputs, point: Tensors, fixed: Tensors, cotangent: Tensor) -> dict[str, Tensor]:
+def gradient(
+    subject: Subject, outputs: Outputs, point: Tensors, fixed: Tensors, cotangent: Tensor
+) -> dict[str, Tensor]:
     """The gradient of cotangent . outputs at `point`; zero where a tensor is not reached.
 
     Args:

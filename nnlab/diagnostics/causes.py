@@ -112,7 +112,9 @@ def _multiple(e: Evidence) -> Cause | None:
         return None
     # One number can be any multiple of another: only those that a bug would make are named with so little to go by.
     if e.upstream and _near(factor * e.upstream, 1) and not _near(abs(factor), 1):
-        return Cause("upstream ignored", "the upstream gradient (grad_output) is ignored: it is the gradient of a plain sum")
+        return Cause(
+            "upstream ignored", "the upstream gradient (grad_output) is ignored: it is the gradient of a plain sum"
+        )
     return named_factor(factor, e.sizes)
 
 
@@ -142,7 +144,9 @@ def ratio(given: Tensor, wanted: Tensor, floor: float) -> float | None:
         return None
     c = float((given * wanted).sum()) / square
     rest = float((given - c * wanted).norm())
-    allowed = _FIT * max(float(given.norm()), math.sqrt(square) * min(1.0, abs(c))) + 4 * floor * math.sqrt(given.numel())
+    allowed = _FIT * max(float(given.norm()), math.sqrt(square) * min(1.0, abs(c))) + 4 * floor * math.sqrt(
+        given.numel()
+    )
     return c if rest <= allowed else None
 
 
@@ -174,7 +178,11 @@ def _arrangements(n: Tensor) -> Iterator[tuple[Kind, str, Tensor]]:
         else:
             yield "transposed", f"{what}, then read in the old shape", moved.reshape(n.shape)
     if n.ndim == 2:
-        yield "transposed", "computed transposed: the entries of the transpose's shape, misread", n.reshape(n.shape[::-1]).t()
+        yield (
+            "transposed",
+            "computed transposed: the entries of the transpose's shape, misread",
+            n.reshape(n.shape[::-1]).t(),
+        )
     for count in range(1, n.ndim + 1):
         for flipped in itertools.combinations(dims, count):
             where = ", ".join(map(str, flipped))
@@ -267,4 +275,6 @@ def _unknown(e: Evidence) -> Cause:
     cosine = float((a * n).sum()) / max(float(a.norm() * n.norm()), 1e-300)
     if abs(cosine) < 0.1 and a.numel() >= 16:
         return Cause("noise", f"unrelated to the slope (cosine {cosine:.2f}): noise, or another function's gradient")
-    return Cause("unknown", f"{int(e.wrong.sum())} of {a.numel()} entries wrong by no simple rule (cosine {cosine:.4f})")
+    return Cause(
+        "unknown", f"{int(e.wrong.sum())} of {a.numel()} entries wrong by no simple rule (cosine {cosine:.4f})"
+    )

@@ -2,10 +2,10 @@
 
 The derivative of L = w . f(x) in one entry of one tensor is (L(x + h e) - L(x - h e)) / 2h + O(h^2); from two steps Richardson's
 combination (4 D(h/2) - D(h)) / 3 removes the h^2. Every entry needs its own evaluations, and a program of a hundred small
-operations spends its time between them; so K perturbed copies of one tensor go through `torch.func.vmap` together, while
+operations spends its time between them; so P perturbed copies of one tensor go through `torch.func.vmap` together, while
 every other tensor stays single. A function that vmap can't batch is evaluated in a loop.
 
-K perturbed points, M outputs (flat and real), N entries of a tensor, S steps.
+P perturbed points, M outputs (flat and real), N entries of a tensor, S steps.
 """
 
 from __future__ import annotations
@@ -23,10 +23,18 @@ Outputs = Callable[[Mapping[str, Tensor]], Tensor]
 STEP: Final = 2.0**-12
 # From steps that only a very curved function can't bear to steps that only rounding spoils.
 LADDER: Final = tuple(2.0**-power for power in range(6, 29, 2))
-# Perturbed copies that fit a core's cache together: measured best on nets of a few thousand weights.
-_ENTRIES_AT_ONCE: Final = 2**18
+# Numbers in the perturbed copies of one vmap: fewer calls against more memory; measured best on nets of some 10^3 weights.
+_ENTRIES_AT_ONCE: Final = 2**20
 # What code that is not ours may raise; anything else (a keyboard interrupt, memory) is not about the code.
-FOREIGN_ERRORS: Final = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+FOREIGN_ERRORS: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -45,25 +53,42 @@ class Evaluator:
     num_outputs: int
     batched: bool
 
-    def chunk(self, name: str) -> int:
-        """How many perturbed copies of `name` are evaluated together."""
+    def at(self, name: str, entries_P: Tensor, values_P: Tensor, reduced: Callable[[Tensor], Tensor]) -> Tensor:
+        """`reduced` of the outputs [part, M] at P points, where entry entries_P[p] of `name` is values_P[p]; joined. [P, ...]
+
+        vmap refuses some programs (data-dependent control flow, an old-style autograd.Function), and only a comparison
+        shows that it carries the others rightly: of what it gives for each tensor one copy is evaluated again alone.
+        """
+        if self.batched:
+            try:
+                parts = self._batched_parts(name, entries_P, values_P)
+                return torch.cat([reduced(part) for part in parts])
+            except (_Miscarried, *FOREIGN_ERRORS):  # if it is the function's own the loop raises it again
+                pass
+        return torch.cat([reduced(part) for part in self._looped_parts(name, entries_P, values_P)])
+
+    def _batched_parts(self, name: str, entries_P: Tensor, values_P: Tensor) -> Iterator[Tensor]:
+        tensor = self.point[name]
+        size = self._together_at_most(name)
+        # One buffer serves all parts: writing the copies afresh for each cost a quarter of the whole check.
+        copies = tensor.flatten().repeat(min(size, len(entries_P)), 1)
+        for index, (entries, values) in enumerate(zip(entries_P.split(size), values_P.split(size), strict=True)):
+            part, each = copies[: len(entries)], torch.arange(len(entries))
+            part[each, entries] = values
+            outputs = self._together(name, part.view(len(entries), *tensor.shape))
+            if index == 0 and not _close(outputs[-1], self._alone(name, int(entries[-1]), values[-1])):
+                raise _Miscarried
+            yield outputs
+            part[each, entries] = tensor.flatten()[entries]
+
+    def _looped_parts(self, name: str, entries_P: Tensor, values_P: Tensor) -> Iterator[Tensor]:
+        for entries, values in zip(entries_P.split(64), values_P.split(64), strict=True):
+            yield torch.stack([self._alone(name, int(e), v) for e, v in zip(entries, values, strict=True)])
+
+    def _together_at_most(self, name: str) -> int:
         widest = max(tensor.numel() for tensor in self.point.values())
         size = self.point[name].numel() + widest + self.num_outputs
-        return max(1, min(4096, _ENTRIES_AT_ONCE // size)) if self.batched else 64
-
-    def at(self, name: str, entries_K: Tensor, values_SK: Tensor) -> Iterator[Tensor]:
-        """For each row of `values_SK` the outputs [K, M] with entry entries_K[k] of `name` set to values_SK[s, k]."""
-        tensor = self.point[name]
-        count = len(entries_K)
-        # One buffer serves all rows: writing K copies afresh for every step cost a quarter of the whole check.
-        copies = tensor.flatten().repeat(count if self.batched else 1, 1)
-        each = torch.arange(count)
-        for values_K in values_SK:
-            if self.batched:
-                copies[each, entries_K] = values_K
-                yield self._together(name, copies.view(count, *tensor.shape))
-            else:
-                yield torch.stack([self._alone(name, int(e), v) for e, v in zip(entries_K, values_K, strict=True)])
+        return max(1, min(4096, _ENTRIES_AT_ONCE // size))
 
     def _together(self, name: str, copies: Tensor) -> Tensor:
         with torch.no_grad():
@@ -77,31 +102,26 @@ class Evaluator:
             return self.outputs({**self.point, name: changed})
 
 
+class _Miscarried(Exception):
+    """vmap gave something else than the function gives alone."""
+
+
+def _close(together: Tensor, alone: Tensor) -> bool:
+    """Equal but for rounding: a batched product may sum in another order; what was carried wrongly differs much more."""
+    return torch.allclose(together, alone, rtol=1e-9, atol=1e-12 * (1 + float(alone.abs().max())), equal_nan=True)
+
+
 def evaluator(outputs: Outputs, point: Mapping[str, Tensor], *, may_batch: bool = True) -> Evaluator:
-    """An evaluator that uses vmap where vmap gives what the function gives alone.
-
-    vmap refuses some programs (data-dependent control flow, an old-style autograd.Function), and nothing but a comparison
-    shows that it carries the others rightly: three nudged copies of each tensor are evaluated both ways.
-    """
+    """An evaluator that uses vmap where the function can be batched at all."""
     with torch.no_grad():
-        num_outputs = outputs(point).numel()
-    looped = Evaluator(outputs, point, num_outputs, batched=False)
-    batched = Evaluator(outputs, point, num_outputs, batched=True)
-    agrees = may_batch and all(_same(batched, looped, name) for name in point if point[name].numel())
-    return batched if agrees else looped
-
-
-def _same(batched: Evaluator, looped: Evaluator, name: str) -> bool:
-    flat = batched.point[name].flatten()
-    entries = torch.arange(min(3, len(flat)))
-    values = (flat[entries] + 2.0**-6).unsqueeze(0)
+        here = outputs(point)
+    name, tensor = next((name, tensor) for name, tensor in point.items() if tensor.numel())
+    batched = Evaluator(outputs, point, len(here), batched=True)
     try:
-        together = next(batched.at(name, entries, values))
-    except FOREIGN_ERRORS:  # the loop raises it again if it is the function's own
-        return False
-    alone = next(looped.at(name, entries, values))
-    # A batched product may sum in another order; a copy that was carried wrongly differs in its leading digits.
-    return bool(torch.allclose(together, alone, rtol=1e-9, atol=1e-12 * (1 + float(alone.abs().max())), equal_nan=True))
+        works = may_batch and _close(batched._together(name, torch.stack([tensor, tensor]))[1], here)
+    except FOREIGN_ERRORS:
+        works = False
+    return Evaluator(outputs, point, len(here), batched=works)
 
 
 def step_scales(tensor: Tensor) -> Tensor:
@@ -131,38 +151,21 @@ class Slopes:
 def slopes(at: Evaluator, name: str, entries_N: Tensor, steps_SN: Tensor, weights_M: Tensor) -> Slopes:
     """Central and one-sided differences of w . f in the entries given, at every step.
 
-    Outputs are subtracted before they are weighted and summed, so those that an entry does not touch cancel exactly; and
-    the width is the one by which the rounded points truly differ.
+    The outputs at the point are subtracted before the rest is weighted and summed, so those that an entry does not touch
+    cancel exactly; and the width is the one by which the rounded points truly differ.
 
     Args:
         entries_N: flat indices into the tensor.
         steps_SN: absolute steps.
     """
+    x = at.point[name].flatten()[entries_N]
+    upper, lower = x + steps_SN, x - steps_SN
+    values = torch.cat([upper, lower]).flatten()
     with torch.no_grad():
         here_M = at.outputs(at.point)
-    parts = [
-        _chunk_slopes(at, name, entries, steps, weights_M, here_M)
-        for entries, steps in zip(
-            entries_N.split(at.chunk(name)), steps_SN.split(at.chunk(name), dim=1), strict=True
-        )
-    ]
-    return Slopes(*(torch.cat(part, dim=1) for part in zip(*parts, strict=True)))
-
-
-def _chunk_slopes(
-    at: Evaluator, name: str, entries: Tensor, steps: Tensor, weights: Tensor, here: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    x = at.point[name].flatten()[entries]
-    upper, lower = x + steps, x - steps
-    points = torch.stack([upper, lower], dim=1).flatten(0, 1)  # upper and lower of one step follow each other
-    outputs = at.at(name, entries, points)
-    central, above, below = [], [], []
-    for up, low, f_up, f_low in zip(upper, lower, outputs, outputs, strict=True):
-        rise, fall = (f_up - here) @ weights, (here - f_low) @ weights
-        central.append((f_up - f_low) @ weights / (up - low))
-        above.append(rise / (up - x))
-        below.append(fall / (x - low))
-    return torch.stack(central), torch.stack(above), torch.stack(below)
+    changes = at.at(name, entries_N.repeat(2 * len(steps_SN)), values, lambda part: (part - here_M) @ weights_M)
+    rise, fall = changes.view(2, *steps_SN.shape)
+    return Slopes((rise - fall) / (upper - lower), rise / (upper - x), fall / (lower - x))
 
 
 def richardson(coarse: Tensor, fine: Tensor) -> Tensor:
@@ -177,6 +180,7 @@ def jacobian_rows(at: Evaluator, name: str, entries_N: Tensor) -> Tensor:
     """The derivative of every output by the entries given [N, M], from central differences at h and h/2."""
     x = at.point[name].flatten()[entries_N]
     steps = STEP * step_scales(at.point[name])[entries_N]
-    values = torch.stack([x + steps, x - steps, x + steps / 2, x - steps / 2])
-    up, low, half_up, half_low = at.at(name, entries_N, values)
+    values = torch.cat([x + steps, x - steps, x + steps / 2, x - steps / 2])
+    outputs = at.at(name, entries_N.repeat(4), values, lambda part: part)
+    up, low, half_up, half_low = outputs.view(4, len(entries_N), -1)
     return richardson((up - low) / (2 * steps)[:, None], (half_up - half_low) / steps[:, None])

@@ -289,9 +289,7 @@ def _mode(findings: _Findings, kind: str, gradient: Callable[[Problem], dict[str
         _append_raised(findings, kind, str(raised))
 
 
-def _append(
-    findings: _Findings, kind: str, name: str, found: Comparison, given: Tensor, again: Tensor
-) -> None:
+def _append(findings: _Findings, kind: str, name: str, found: Comparison, given: Tensor, again: Tensor) -> None:
     cause = None
     if found.wrong.any():
         cause = _cause(findings.problem, name, found, findings.numeric[name].entries, given, again)
@@ -308,9 +306,7 @@ def _differs(given: Tensor, again: Tensor, floor: Tensor) -> bool:
     return bool(((given - again).abs() > 1e-9 * given.abs() + float(floor.max())).any())
 
 
-def _cause(
-    problem: Problem, name: str, found: Comparison, entries: Tensor, given: Tensor, again: Tensor
-) -> Cause:
+def _cause(problem: Problem, name: str, found: Comparison, entries: Tensor, given: Tensor, again: Tensor) -> Cause:
     numeric = torch.full((given.numel(),), torch.nan, dtype=torch.float64)
     wrong = torch.zeros(given.numel(), dtype=torch.bool)
     # At a kink the differences say nothing of their own: the value given there has been accepted.
@@ -442,7 +438,9 @@ def _directions(findings: _Findings) -> None:
         if len(numeric.entries) == tensor.numel():
             continue
         step = method.step * float(step_scales(tensor).min()) / tensor.numel() ** 0.5
-        signs = torch.randint(0, 2, (method.directions, *tensor.shape), generator=generator, dtype=torch.float64) * 2 - 1
+        signs = (
+            torch.randint(0, 2, (method.directions, *tensor.shape), generator=generator, dtype=torch.float64) * 2 - 1
+        )
         wanted = (signs * given[name]).flatten(1).sum(dim=1)
         seen = torch.tensor([slope_along(problem.at, name, sign, step, problem.weights_M) for sign in signs])
         floor = torch.full_like(wanted, 8 * problem.noise / step) + method.tolerance * given[name].norm()

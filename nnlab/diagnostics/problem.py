@@ -175,4 +175,3 @@ def _seeded(outputs: Outputs, seed: int) -> Outputs:
             return outputs(leaves)
 
     return fixed
-

@@ -67,7 +67,9 @@ def of_module(
     buffers = {key: value.detach() for key, value in module.named_buffers()}
     clash = next((key for key in given if key in parameters or key in buffers), None)
     if clash is not None:
-        raise UsageError(f"{clash!r} names both an input and a parameter of {type(module).__name__}. Rename one of them.")
+        raise UsageError(
+            f"{clash!r} names both an input and a parameter of {type(module).__name__}. Rename one of them."
+        )
     if loss is not None and target is None:
         raise UsageError("A loss was given without its target. Give both, or neither.")
 

@@ -66,7 +66,9 @@ def _upstream(problem: Problem, name: str, asked: Asked) -> Cause | None:
     plain = jacobian_rows(problem.at, name, asked.entries).sum(dim=1)
     if float((asked.analytic - plain).norm()) > _FIT * float(asked.analytic.norm()):
         return None
-    return Cause("upstream ignored", "the upstream gradient (grad_output) is ignored: it is the gradient of a plain sum")
+    return Cause(
+        "upstream ignored", "the upstream gradient (grad_output) is ignored: it is the gradient of a plain sum"
+    )
 
 
 def _rows(problem: Problem, name: str, asked: Asked) -> Cause | None:

@@ -21,16 +21,94 @@ from nnlab.diagnostics.differences import Outputs
 
 # Operations with a kink: their selection is linearised where the record was made, by their own forward derivative.
 _PIECEWISE: Final = frozenset(
-    "relu relu_ relu6 leaky_relu leaky_relu_ prelu rrelu abs abs_ absolute __abs__ clamp clamp_ clamp_min clamp_max clip "
-    "hardtanh hardtanh_ hardsigmoid hardswish threshold elu elu_ celu selu selu_ softshrink hardshrink "
-    "max min amax amin maximum minimum fmax fmin aminmax topk sort median "
-    "_max_pool1d _max_pool2d _max_pool3d max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-    "l1_loss smooth_l1_loss huber_loss margin_ranking_loss hinge_embedding_loss multi_margin_loss multilabel_margin_loss "
-    "triplet_margin_loss cosine_embedding_loss norm vector_norm cdist pairwise_distance dist".split()
+    [
+        "relu",
+        "relu_",
+        "relu6",
+        "leaky_relu",
+        "leaky_relu_",
+        "prelu",
+        "rrelu",
+        "abs",
+        "abs_",
+        "absolute",
+        "__abs__",
+        "clamp",
+        "clamp_",
+        "clamp_min",
+        "clamp_max",
+        "clip",
+        "hardtanh",
+        "hardtanh_",
+        "hardsigmoid",
+        "hardswish",
+        "threshold",
+        "elu",
+        "elu_",
+        "celu",
+        "selu",
+        "selu_",
+        "softshrink",
+        "hardshrink",
+        "max",
+        "min",
+        "amax",
+        "amin",
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "aminmax",
+        "topk",
+        "sort",
+        "median",
+        "_max_pool1d",
+        "_max_pool2d",
+        "_max_pool3d",
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+        "adaptive_max_pool1d",
+        "adaptive_max_pool2d",
+        "l1_loss",
+        "smooth_l1_loss",
+        "huber_loss",
+        "margin_ranking_loss",
+        "hinge_embedding_loss",
+        "multi_margin_loss",
+        "multilabel_margin_loss",
+        "triplet_margin_loss",
+        "cosine_embedding_loss",
+        "norm",
+        "vector_norm",
+        "cdist",
+        "pairwise_distance",
+        "dist",
+    ]
 )
 # Operations whose result is a choice without a slope: their result is kept.
 _CHOICES: Final = frozenset(
-    "gt lt ge le eq ne __gt__ __lt__ __ge__ __le__ __eq__ __ne__ sign sgn signbit argmax argmin argsort heaviside".split()
+    [
+        "gt",
+        "lt",
+        "ge",
+        "le",
+        "eq",
+        "ne",
+        "__gt__",
+        "__lt__",
+        "__ge__",
+        "__le__",
+        "__eq__",
+        "__ne__",
+        "sign",
+        "sgn",
+        "signbit",
+        "argmax",
+        "argmin",
+        "argsort",
+        "heaviside",
+    ]
 )
 
 

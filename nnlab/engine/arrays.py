@@ -83,3 +83,8 @@ def _alone(a: Tensor, out: Tensor) -> bool:
     rows, columns = out.shape[1:]
     is_padded = rows * columns != block_size(rows * columns, out.dtype)
     return is_padded and rows * columns * a.shape[2] >= _SMALLEST_BLAS_PRODUCT
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The type for sums over many rows and numbers that are rounded later; Apple's devices have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64

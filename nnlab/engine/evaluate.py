@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nnlab.catalog.losses import constant_loss
 from nnlab.catalog.metrics import measure
+from nnlab.engine.arrays import wide
 from nnlab.engine.plan import Program
 from nnlab.engine.population import Population
 from nnlab.engine.rows import PartArrays, Rows
@@ -44,7 +45,7 @@ class Evaluation:
         for index in range(self.rows.num_batches):
             batch = self.rows.batch(index, population.seed_of_run)
             out = population.scores(batch, training=False)
-            part = population.losses_of(out, batch).sum(1).to(wide(out))
+            part = population.losses_of(out, batch).sum(1).to(wide(out.device))
             loss = part if loss is None else loss + part
             if self.with_metrics:
                 scores.append(out.clone())
@@ -63,11 +64,6 @@ class Evaluation:
         return measure(
             all_scores, y, task=program.shape.task, link=program.loss.link, target_mean=mean, target_scale=scale
         )
-
-
-def wide(like: Tensor) -> torch.dtype:
-    """The type that sums over many rows are kept in; Apple's devices have no float64."""
-    return torch.float32 if like.device.type == "mps" else torch.float64
 
 
 def best_constant(program: Program, y: Tensor) -> float:

@@ -17,7 +17,7 @@ import torch
 
 from nnlab.core.records import Run, RunRecord
 from nnlab.engine import looped
-from nnlab.engine.fit import Fitted, TileData, Watch, fit
+from nnlab.engine.fit import FitOptions, Fitted, TileData, Watch, fit
 from nnlab.engine.plan import Tile, tiles_of
 from nnlab.engine.sources import Sources
 
@@ -57,18 +57,22 @@ def execute(
 
     def work(tile: Tile, data: TileData) -> list[Fitted]:
         with single_threaded():
-            options = {"device": machine.device, "stop": stop, "keep_weights": keep_weights, "on_epoch": on_epoch}
+            options = FitOptions(machine.device, stop, keep_weights, watch, on_epoch)
             try:
-                if tile.program.settings.engine == "loop":
-                    return looped.fit(tile, data, **options)
-                return fit(tile, data, watch=watch, **options)
+                return (
+                    looped.fit(tile, data, options)
+                    if tile.program.settings.engine == "loop"
+                    else fit(tile, data, options)
+                )
             except (MemoryError, torch.OutOfMemoryError) as error:
                 return [Fitted(failed(run, f"out of memory: {error}"), None) for run in tile.runs]
 
     tiles = tiles_of(runs, sources.shape)
     with ThreadPoolExecutor(machine.threads, thread_name_prefix="tile") as pool:
         try:
-            _drain(pool, tiles, lambda tile: sources.tile_data(tile, machine.device), work, machine.threads, on_finished)
+            _drain(
+                pool, tiles, lambda tile: sources.tile_data(tile, machine.device), work, machine.threads, on_finished
+            )
         except BaseException:
             stop.set()
             raise

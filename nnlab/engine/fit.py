@@ -10,13 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from nnlab.catalog.rate_tables import lr_table, momentum_table, plateau, warmup_factors
+from nnlab.catalog.rate_tables import Plateau, lr_table, momentum_table, plateau, warmup_factors
 from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.records import Run, RunRecord, Status
 from nnlab.core.rng import stream
@@ -71,67 +68,67 @@ class Stopped(Exception):  # noqa: N818
     """The tile was told to stop before its end: nothing of it is recorded."""
 
 
-def fit(
-    tile: Tile,
-    data: TileData,
-    *,
-    device: torch.device,
-    stop: Event | None = None,
-    keep_weights: bool = False,
-    watch: Watch | None = None,
-    on_epoch: Callable[[int], None] | None = None,
-) -> list[Fitted]:
-    """Train every run of the tile.
+@dataclass(frozen=True)
+class FitOptions:
+    """How a tile is gone through.
+
+    Attributes:
+        device: where.
+        stop: set from another thread to give up at the next step.
+        keep_weights: finished runs carry their parameters.
+        watch: called at the end of each epoch, and before the first, with the population and the epoch: a probe.
+        on_epoch: told how many runs have just ended an epoch.
+    """
+
+    device: torch.device
+    stop: Event = field(default_factory=Event)
+    keep_weights: bool = False
+    watch: Watch | None = None
+    on_epoch: Callable[[int], None] | None = None
+
+
+def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
+    """Train every run of the tile, together.
 
     Args:
         tile: the runs, all of one program.
         data: the parts, a row for each seed.
-        device: where.
-        stop: set from another thread to give up at the next step.
-        keep_weights: hand back each run's parameters.
-        watch: called at the end of each epoch, and before the first, with the population and the epoch: a probe.
-        on_epoch: told how many runs have just ended an epoch.
+        options: how.
 
     Returns:
         A finished run for each of the tile's, in its order.
 
     Raises:
-        Stopped: `stop` was set.
+        Stopped: `options.stop` was set.
     """
     with torch.no_grad():
-        return _Fit(tile, data, device, stop or Event(), watch, on_epoch).run_all(keep_weights)
+        return _Fit(tile, data, options).run_all()
 
 
 class _Fit:
-    def __init__(
-        self,
-        tile: Tile,
-        data: TileData,
-        device: torch.device,
-        stop: Event,
-        watch: Watch | None,
-        on_epoch: Callable[[int], None] | None,
-    ) -> None:
+    def __init__(self, tile: Tile, data: TileData, options: FitOptions) -> None:
         self.program: Program = tile.program
-        self.data, self.device, self.stop, self.watch = data, device, stop, watch
-        self.on_epoch = on_epoch or (lambda _: None)
-        self.population = Population(tile.program, tile.runs, device)
+        self.data, self.options = data, options
+        self.population = Population(tile.program, tile.runs, options.device)
         self.outcomes = [Outcome(run) for run in tile.runs]
         self.batches = Rows(data.train, tile.program.batch_size, whole=False)
         self.on_train = Evaluation(self.program, data.train, data.unit, with_metrics=False)
-        self.on_val = data.val and Evaluation(self.program, data.val, data.unit, with_metrics=True)
+        self.on_val: Evaluation | None = None
+        if data.val is not None:
+            self.on_val = Evaluation(self.program, data.val, data.unit, with_metrics=True)
         self.orders = {seed: stream(seed, "order") for seed in tile.seeds}
         self.rates = Rates(self.program, tile.runs)
 
-    def run_all(self, keep_weights: bool) -> list[Fitted]:
+    def run_all(self) -> list[Fitted]:
         self._end_epoch(0, None)
         for epoch in range(1, self.program.epochs + 1):
             if not self.population.rows:
                 break
             num_living = len(self.population.rows)
             self._end_epoch(epoch, self._epoch(epoch))
-            self.on_epoch(num_living)
-        self._finish(keep_weights)
+            if self.options.on_epoch is not None:
+                self.options.on_epoch(num_living)
+        self._finish()
         constants = [best_constant(self.program, y) for y in self.data.train.y]
         seeds = list(self.orders)
         for outcome in self.outcomes:
@@ -143,14 +140,16 @@ class _Fit:
         if self.program.settings.shuffle:
             num_rows = self.program.shape.num_train
             drawn = [torch.randperm(num_rows, generator=generator) for generator in self.orders.values()]
-            self.batches.arrange(torch.stack(drawn).to(self.device))
+            self.batches.arrange(torch.stack(drawn).to(self.options.device))
         first = (epoch - 1) * self.program.steps_per_epoch
         num_steps = min(self.program.steps_per_epoch, self.program.steps - first)
-        lr_TR = self.rates.of_steps(first, num_steps, self.population.rows).to(self.device, self.population.dtype)
+        lr_TR = self.rates.of_steps(first, num_steps, self.population.rows).to(
+            self.options.device, self.population.dtype
+        )
         momenta_TR = self.rates.momenta_of_steps(first, num_steps, self.population.rows)
         losses = []
         for index in range(num_steps):
-            if self.stop.is_set():
+            if self.options.stop.is_set():
                 raise Stopped
             batch = self.batches.batch(index, self.population.seed_of_run)
             if momenta_TR is not None:
@@ -174,19 +173,19 @@ class _Fit:
                 living.append(position)
                 self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
                 outcome.curves.setdefault("lr", []).append(self.rates.next_rate(index, outcome.steps))
-        if self.watch is not None:
-            self.watch(self.population, epoch)
+        if self.options.watch is not None:
+            self.options.watch(self.population, epoch)
         if len(living) < len(self.population.rows):
             self.population.keep(living)
 
-    def _finish(self, keep_weights: bool) -> None:
+    def _finish(self) -> None:
         """The test part, for the runs that are left at the end."""
-        on_test = self.data.test and Evaluation(self.program, self.data.test, self.data.unit, with_metrics=True)
-        if on_test is not None and self.population.rows:
+        if self.data.test is not None and self.population.rows:
+            on_test = Evaluation(self.program, self.data.test, self.data.unit, with_metrics=True)
             for name, values in on_test(self.population).items():
                 for index, value in zip(self.population.rows, values.tolist(), strict=True):
                     self.outcomes[index].scores[f"test_{name}"] = value
-        if keep_weights:
+        if self.options.keep_weights:
             named = self.population.weights.parameters | self.population.weights.buffers
             for position, index in enumerate(self.population.rows):
                 self.outcomes[index].weights = {name: value[position].cpu().clone() for name, value in named.items()}
@@ -254,10 +253,10 @@ class Rates:
     """The learning rate of every run at every step: tables made by PyTorch's own schedulers, or schedulers that listen."""
 
     def __init__(self, program: Program, runs: tuple[Run, ...]) -> None:
-        self.listening: list[ReduceLROnPlateau] = []
-        self.warmups: list[NDArray[np.float64]] = []
-        self.tables: list[NDArray[np.float64]] = []
-        self.momenta: list[NDArray[np.float64]] = []
+        self.listening: list[Plateau] = []
+        self.warmups: list[Tensor] = []
+        self.tables: list[Tensor] = []
+        self.momenta: list[Tensor] = []
         length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
         for run in runs:
             schedule, lr, warmup = run.settings.schedule, run.settings.lr, run.settings.warmup
@@ -273,16 +272,16 @@ class Rates:
         """Rates [num_steps, R] of the runs `rows` from step `first` (counted from 0) on."""
         steps = slice(first, first + num_steps)
         if self.listening:
-            each = [self.warmups[i][steps] * self.listening[i].get_last_lr()[0] for i in rows]
+            each = [self.warmups[i][steps] * self.listening[i].lr for i in rows]
         else:
             each = [self.tables[i][steps] for i in rows]
-        return torch.from_numpy(np.stack(each, 1))
+        return torch.stack(each, 1)
 
     def momenta_of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor | None:
         """The same of the momentum, where the schedule cycles it."""
         if not self.momenta:
             return None
-        return torch.from_numpy(np.stack([self.momenta[i][first : first + num_steps] for i in rows], 1))
+        return torch.stack([self.momenta[i][first : first + num_steps] for i in rows], 1)
 
     def listen(self, row: int, loss: float, epoch: int) -> None:
         """Tell a scheduler that listens how the epoch went."""
@@ -293,4 +292,4 @@ class Rates:
         """The rate of the run's next step; at the end, the last step's."""
         table = self.warmups[row] if self.listening else self.tables[row]
         value = float(table[min(steps_done, len(table) - 1)])
-        return value * self.listening[row].get_last_lr()[0] if self.listening else value
+        return value * self.listening[row].lr if self.listening else value

@@ -7,7 +7,6 @@ engine's arithmetic: PyTorch's layers, PyTorch's losses, PyTorch's optimizers an
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from nnlab.catalog.torch_optimizers import torch_optimizer
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
 from nnlab.engine.evaluate import best_constant
-from nnlab.engine.fit import Fitted, Outcome, Rates, Stopped, TileData, note, record_of
+from nnlab.engine.fit import FitOptions, Fitted, Outcome, Rates, Stopped, TileData, note, record_of
 from nnlab.engine.plan import Program, Tile
 from nnlab.engine.population import initial_weights
 from nnlab.engine.rows import PartArrays
@@ -113,7 +112,9 @@ class Loop:
         )
         settings = run.settings
         values = optimizer_values(settings.optimizer)
-        self.optimizer = torch_optimizer(settings.optimizer.name, self.model.parameters(), lr=settings.lr, values=values)
+        self.optimizer = torch_optimizer(
+            settings.optimizer.name, self.model.parameters(), lr=settings.lr, values=values
+        )
         self.loss = plain_loss(program)
         self.row_loss = plain_loss(program, reduction="none")
         self.order = stream(run.seed, "order")
@@ -183,32 +184,24 @@ class Loop:
         return all(bool(p.isfinite().all()) for p in self.model.parameters())
 
 
-def fit(
-    tile: Tile,
-    data: TileData,
-    *,
-    device: torch.device,
-    stop: Event,
-    keep_weights: bool = False,
-    on_epoch: Callable[[int], None] | None = None,
-) -> list[Fitted]:
-    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`."""
+def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
+    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`, less the probe."""
     finished = []
     for run in tile.runs:
-        loop = Loop(tile.program, run, data, tile.seeds.index(run.seed), device)
+        loop = Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device)
         outcome = Outcome(run)
         living = _end_epoch(loop, outcome, 0, [])
         for epoch in range(1, tile.program.epochs + 1):
-            if stop.is_set():
+            if options.stop.is_set():
                 raise Stopped
             living = living and _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
-            if on_epoch is not None:
-                on_epoch(1)
+            if options.on_epoch is not None:
+                options.on_epoch(1)
         if living and data.test is not None:
             for name, value in loop.evaluate(data.test, with_metrics=True).items():
                 outcome.scores[f"test_{name}"] = value
         outcome.scores["constant_loss"] = best_constant(tile.program, data.train.y[loop.index])
-        if keep_weights:
+        if options.keep_weights:
             outcome.weights = {name: value.detach().cpu() for name, value in loop.model.state_dict().items()}
         finished.append(Fitted(record_of(outcome, tile.program, engine="loop"), outcome.weights))
     return finished

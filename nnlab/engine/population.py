@@ -15,10 +15,10 @@ from nnlab.catalog.entry import configured
 from nnlab.catalog.inits import INITS, resolve_gain
 from nnlab.catalog.losses import Loss
 from nnlab.catalog.models import parameters
-from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_
+from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
-from nnlab.engine.arrays import padded, whole
+from nnlab.engine.arrays import padded, whole, wide
 from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
 from nnlab.engine.plan import Program, axes_of, gain_activation
 from nnlab.engine.rows import Batch
@@ -66,14 +66,15 @@ class Population:
         self.optimizer = OPTIMIZERS[program.settings.optimizer.name].function
         self.optimizer_values = _program_values(runs[0])
         axes = [axes_of(run.settings.optimizer) for run in runs]
-        self.axes = {name: self._per_run([axis[name] for axis in axes]) for name in axes[0]}
+        # In float64: a rule forms 1 - beta from it before it rounds.
+        exact = wide(device)
+        self.axes = {name: torch.tensor([axis[name] for axis in axes], dtype=exact, device=device) for name in axes[0]}
         norms = [run.settings.clip_norm for run in runs]
-        self.max_norm = None if norms[0] is None else self._per_run([norm or 0.0 for norm in norms])
+        self.max_norm: Tensor | None = None
+        if norms[0] is not None:
+            self.max_norm = torch.tensor(norms, dtype=self.dtype, device=device)
         self.state: dict[str, State] = {}
         self._take(self._initial(runs), {})
-
-    def _per_run(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=self.dtype, device=self.device)
 
     def _initial(self, runs: Sequence[Run]) -> dict[str, Tensor]:
         # Runs of one seed and one init start alike: drawn once.
@@ -109,9 +110,7 @@ class Population:
         self.seed_of_run = self.seed_of_run[chosen]
         self.axes = {name: values[chosen] for name, values in self.axes.items()}
         self.max_norm = None if self.max_norm is None else self.max_norm[chosen]
-        self.state = {
-            name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()
-        }
+        self.state = {name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()}
         buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
         self._take({name: value[chosen] for name, value in self.weights.parameters.items()}, buffers)
 
@@ -155,7 +154,7 @@ class Population:
 
     def set_momentum(self, momentum_R: Tensor) -> None:
         """Take this momentum (Adam's first beta) for the next step: a schedule cycles it."""
-        momentum_R = momentum_R.to(self.device, self.dtype)
+        momentum_R = momentum_R.to(self.device, wide(self.device))
         if "betas" in self.optimizer_values:
             self.optimizer_values["betas"] = (momentum_R[:, None], self.optimizer_values["betas"][1])  # type: ignore[index]
         else:
@@ -174,8 +173,7 @@ class Population:
 def _program_values(run: Run) -> dict[str, object]:
     """The optimizer's keys that all runs share."""
     optimizer = run.settings.optimizer
-    values = configured(OPTIMIZERS[optimizer.name].function, optimizer, what="--optimizer")
-    return {name: value for name, value in values.items() if name not in axes_of(optimizer)}
+    return {name: value for name, value in optimizer_values(optimizer).items() if name not in axes_of(optimizer)}
 
 
 class _LossBuffers:

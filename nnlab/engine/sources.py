@@ -12,8 +12,9 @@ from nnlab.catalog.parts import Part, Parts, class_weights, divide, parse_outlie
 from nnlab.catalog.splits import parse_split
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings
-from nnlab.engine.fit import TileData
+from nnlab.engine.arrays import wide
 from nnlab.engine.evaluate import TargetUnit
+from nnlab.engine.fit import TileData
 from nnlab.engine.plan import Program, Shape, Tile
 from nnlab.engine.rows import PartArrays
 
@@ -54,7 +55,8 @@ class Sources:
                 split=parse_split(settings.split),
                 standardize=settings.standardize,
                 label_noise=settings.label_noise,
-                outliers=settings.outliers and parse_outliers(settings.outliers),
+                outliers=None if settings.outliers is None else parse_outliers(settings.outliers),
+                raw_targets=raw,
             )
         return self._parts[key]
 
@@ -90,7 +92,9 @@ def _stacked(program: Program, parts: list[Part], device: torch.device, *, balan
     y = torch.from_numpy(np.stack([part.y for part in parts]))
     weights = None
     if balanced:
-        by_class = [torch.from_numpy(class_weights(part.y, program.shape.num_classes)) for part in parts]
+        by_class = [
+            torch.from_numpy(class_weights(part.y.astype(np.int64), program.shape.num_classes)) for part in parts
+        ]
         weights = torch.stack([row_weights(row, weight) for row, weight in zip(y, by_class, strict=True)])
     return PartArrays(
         x=torch.from_numpy(np.stack([part.x for part in parts])).to(device, dtype),
@@ -100,7 +104,7 @@ def _stacked(program: Program, parts: list[Part], device: torch.device, *, balan
 
 
 def _unit(each: list[Parts], device: torch.device) -> TargetUnit:
-    dtype = torch.float32 if device.type == "mps" else torch.float64
+    dtype = wide(device)
     return TargetUnit(
         mean=torch.tensor([parts.preprocessing.target_mean for parts in each], dtype=dtype, device=device),
         scale=torch.tensor([parts.preprocessing.target_scale for parts in each], dtype=dtype, device=device),

@@ -1,0 +1,1 @@
+"""What survives a crash: the journal of finished runs, the files rendered from it, the manifest, the lock. No torch."""

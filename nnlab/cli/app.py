@@ -1,0 +1,102 @@
+"""The commands. Each: settings -> one question asked of a study -> files -> a table."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+
+from nnlab import __version__
+from nnlab.cli.options import Given, with_options
+from nnlab.cli.output import close_quietly, error
+from nnlab.core.errors import NnlabError
+from nnlab.core.settings import Settings, SweepLrSettings, TrainSettings
+
+S = TypeVar("S", bound=Settings)
+
+app = typer.Typer(
+    name="nnlab",
+    help="A laboratory for training neural networks: whole experiments as one batched program, with error bars and verdicts.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM: what is recorded stays, the rest is left for the same command again."""
+
+
+def command(name: str, settings: type[S]) -> Callable[[Callable[[Given[S]], None]], Callable[[Given[S]], None]]:
+    """Make a command of a function that takes what was given; its options are the fields of `settings`."""
+
+    def register(run: Callable[[Given[S]], None]) -> Callable[[Given[S]], None]:
+        app.command(name)(with_options(name, settings, run))
+        return run
+
+    return register
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"nnlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def nnlab(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A laboratory for training neural networks: whole experiments as one batched program, with error bars and verdicts."""
+
+
+@command("sweep-lr", SweepLrSettings)
+def sweep_lr(given: Given[SweepLrSettings]) -> None:
+    """Train one model at many learning rates at once, over several seeds, and say which serve."""
+    from nnlab.cli.experiments import answer
+    from nnlab.studies.sweep_lr import SWEEP_LR
+
+    answer(SWEEP_LR, given)
+
+
+@command("train", TrainSettings)
+def train(given: Given[TrainSettings]) -> None:
+    """Train one configuration; the model is saved for `nnlab predict`."""
+    from nnlab.cli.experiments import answer
+    from nnlab.studies.train import TRAIN
+
+    answer(TRAIN, given)
+
+
+def main() -> NoReturn:
+    """The program: exit codes as the README lists them, no traceback for a user's mistake."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        status = app(standalone_mode=False)
+        code = status if isinstance(status, int) else 0
+    except NnlabError as wrong:
+        error(str(wrong))
+        code = wrong.exit_code
+    except typer.TyperException as wrong:
+        error(wrong.format_message())
+        code = wrong.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        error("interrupted. What is finished is recorded; the same command goes on from there.")
+        code = 130
+    except Terminated:
+        error("terminated. What is finished is recorded; the same command goes on from there.")
+        code = 143
+    except BrokenPipeError:
+        code = 0
+    close_quietly()
+    sys.exit(code)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise Terminated

@@ -1,0 +1,51 @@
+"""The sharpness of a loss: the largest eigenvalue of its Hessian, which limits the rates that gradient descent bears.
+
+Shapes: P parameters in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+
+
+def largest_curvature(loss: Callable[[], Tensor], parameters: Sequence[Tensor], *, tolerance: float = 1e-4) -> float:
+    """The largest eigenvalue of the Hessian of `loss` by `parameters`, at their present values.
+
+    By Lanczos iteration on Hessian-vector products (ARPACK's, through scipy), so that the Hessian is never formed. On a quadratic, gradient descent
+    converges if and only if its rate is below 2 / this.
+
+    Args:
+        loss: a scalar, computed anew at every call, differentiable twice.
+        parameters: P numbers in all, float64 for full precision.
+        tolerance: relative error of the eigenvalue.
+
+    Returns:
+        In the loss's unit per squared unit of the parameters; 0 where the loss is piecewise linear.
+
+    Source: Lanczos 1950; Pearlmutter 1994 for the products.
+    """
+    sizes = [p.numel() for p in parameters]
+    slopes = torch.autograd.grad(loss(), parameters, create_graph=True)
+    slope = torch.cat([s.flatten() for s in slopes])
+    if not slope.requires_grad:
+        return 0.0
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        pushed = slope @ torch.from_numpy(np.asarray(vector).ravel()).to(slope)
+        rows = torch.autograd.grad(pushed, parameters, retain_graph=True, materialize_grads=True)
+        return torch.cat([row.flatten() for row in rows]).double().cpu().numpy()
+
+    total = sum(sizes)
+    start = np.random.default_rng(0).standard_normal(total)
+    if not product(start).any():
+        return 0.0
+    if total == 1:
+        return float(product(np.ones(1))[0])
+    operator = LinearOperator((total, total), matvec=product, dtype=np.float64)
+    (largest,) = eigsh(operator, k=1, which="LA", tol=tolerance, v0=start, return_eigenvectors=False)
+    return float(largest)

@@ -1,0 +1,175 @@
+"""What stands in one cell: numbers rounded for the eye, and text that a terminal can be trusted with.
+
+Rounding happens here and nowhere before. Text that came from a person (arms, run names, columns of a file) may hold
+anything: control characters are made visible, and nothing is ever read as markup.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MISSING: Final = "-"
+DIGITS: Final = 4  # significant ones of a number without an interval
+
+_BLOCKS: Final = "▁▂▃▄▅▆▇█"
+_ASCII: Final = str.maketrans(
+    dict(zip(_BLOCKS, "_.-:=+*#", strict=True))
+    | {"±": "+-", "×": "x", "…": "...", "⋮": "...", "–": "-", "—": "-", "−": "-", "λ": "lambda", "β": "beta"}
+    | {"∞": "inf", "↑": "^", "↓": "v", "≤": "<=", "≥": ">=", "√": "sqrt", "→": "->"}
+)
+_LEADING_NUMBER: Final = re.compile(r"[-+]?\d+")
+
+
+def as_ascii(text: str) -> str:
+    """The same text with the signs that tables use spelled in ASCII; other letters are left to the encoder."""
+    return text.translate(_ASCII)
+
+
+def plain(value: object) -> str:
+    """`value` as text of one line with every control character, bidirectional mark and lone surrogate escaped."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a cell of a frame is empty: None, nan or pandas' NA."""
+    return bool(pd.isna(value))  # type: ignore[call-overload]
+
+
+def is_true(value: object) -> bool:
+    """Whether a cell says true, as a frame or as the text of a file has it."""
+    return not is_missing(value) and (value == "true" if isinstance(value, str) else bool(value))
+
+
+def number(value: float, digits: int = DIGITS) -> str:
+    """`value` to so many significant digits: 0.00185, 12346, 1.5e-7; never more zeros than the eye can count.
+
+    Digits before the point are never rounded away below 10^6, and zeros after the last digit are left out.
+    """
+    if not math.isfinite(value):
+        return str(value)
+    short = f"{value:.{digits}g}"
+    rounded = float(short)
+    if rounded == 0:
+        return "0"
+    if not 1e-4 <= abs(rounded) < 1e6:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        return f"{_without_zeros(mantissa)}e{int(exponent)}"
+    decimals = max(0, digits - 1 - _exponent(rounded))
+    return _without_zeros(f"{value:.{decimals}f}")
+
+
+def _without_zeros(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _exponent(value: float) -> int:
+    """The power of ten of the first digit: 2 for 345.6. From the decimal spelling, since log10(1000) may fall short."""
+    return int(f"{abs(value):e}".partition("e")[2])
+
+
+def distinct_numbers(values: Sequence[float], least: int = 3) -> list[str]:
+    """The values with as few significant digits, but at least `least`, as keep those apart that are not equal."""
+    num_values = len(set(values))
+    spellings = ([number(value, digits) for value in values] for digits in range(least, 18))
+    return next((texts for texts in spellings if len(set(texts)) == num_values), [repr(value) for value in values])
+
+
+def value(cell: object) -> str:
+    """Any cell of a frame: numbers rounded, flags as the files spell them, text made plain, nothing as a dash."""
+    if isinstance(cell, str):
+        return plain(cell)
+    if is_missing(cell):
+        return MISSING
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return number(cell) if isinstance(cell, float) else plain(cell)
+
+
+def estimate(mean: float, low: float, high: float, *, brackets: bool = False) -> str:
+    """`0.412 ±0.013`: a mean to the decimals that its interval justifies.
+
+    The half-width keeps two digits where it starts below 3.55 and one above (the rule of the Particle Data Group), and
+    the mean ends at the same place. Of an uneven interval the longer side is given, so that what is written always
+    covers it; with `brackets`, one whose sides differ by more than half is written `0.97 [0.94, 0.98]`.
+
+    Args:
+        mean: may be nan (nothing known) or infinite.
+        low: lower end, nan where there is no interval: the mean then stands alone.
+        high: upper end.
+        brackets: whether there is room for both ends.
+    """
+    if is_missing(mean):
+        return MISSING
+    if not math.isfinite(mean) or is_missing(low) or is_missing(high):
+        return number(mean)
+    sides = mean - low, high - mean
+    half = max(sides)
+    if half <= 1e-6 * abs(mean):
+        return f"{number(mean, 6)} ±{number(half, 1)}"
+    decimals = _decimals(half)
+    if not 1e-4 <= max(half, abs(mean)) < 1e6:
+        digits = max(0, decimals + _exponent(mean))
+        return f"{_scientific(mean, digits)} ±{number(half, 2)}"
+    if brackets and min(sides) * 1.5 < half:
+        return f"{_fixed(mean, decimals)} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
+    return f"{_fixed(mean, decimals)} ±{_fixed(half, decimals)}"
+
+
+def _decimals(half: float) -> int:
+    exponent = _exponent(half)
+    return (1 if half / 10.0**exponent < 3.55 else 0) - exponent
+
+
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{round(value, decimals):.{max(decimals, 0)}f}"
+    return text if float(text) else text.removeprefix("-")
+
+
+def _scientific(value: float, digits: int) -> str:
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def aligned(texts: Iterable[str]) -> list[str]:
+    """The texts padded to one width with their numbers' points above each other; words start where numbers start."""
+    listed = list(texts)
+    anchors = [match.end() if (match := _LEADING_NUMBER.match(text)) else 0 for text in listed]
+    before = max(anchors, default=0)
+    shifted = [" " * (before - anchor) * (anchor > 0) + text for text, anchor in zip(listed, anchors, strict=True)]
+    width = max(map(len, shifted), default=0)
+    return [text.ljust(width) for text in shifted]
+
+
+def sparkline(values: Sequence[float], width: int | None = None, *, ascii_only: bool = False) -> str:
+    """The values as a line of bars, the least finite one lowest and the largest highest.
+
+    Infinite values are arrows, missing ones gaps; equal values stand half-way. Of more than `width` values evenly
+    spaced ones are drawn, the first and the last among them. For a logarithmic scale give logarithms: of 0 it is -inf.
+    """
+    drawn = list(values)
+    if width is not None and len(drawn) > width:
+        drawn = [drawn[round(i * (len(drawn) - 1) / max(width - 1, 1))] for i in range(width)]
+    finite = [v for v in drawn if math.isfinite(v)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    line = "".join(_bar(v, low, high) for v in drawn)
+    return as_ascii(line) if ascii_only else line
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return " "
+    if math.isinf(value):
+        return "↑" if value > 0 else "↓"
+    # Halved first: the span of two large floats may overflow.
+    share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
+    return _BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)]

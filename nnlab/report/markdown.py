@@ -1,0 +1,46 @@
+"""Sheets as GitHub's Markdown: a table for a paper or a pull request, with what is said below it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from nnlab.report.sheets import said_below
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nnlab.report.sheets import Sheet
+
+# An underscore within a word is no emphasis on GitHub; elsewhere it may be.
+_SPECIAL: Final = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
+
+
+def escaped(text: str) -> str:
+    """`text` so that Markdown shows it as it is."""
+    return _SPECIAL.sub(lambda match: "\\" + match[0], text)
+
+
+def markdown(sheet: Sheet) -> str:
+    """The whole sheet, every column of it; rows and columns that the sheet leaves out are said below."""
+    rows = [
+        _row([escaped(column.name) for column in sheet.columns]),
+        _row(["---:" if column.align == "decimal" else "---" for column in sheet.columns]),
+    ]
+    for index in range(len(sheet.columns[0].cells)):
+        if index in sheet.gaps:
+            rows.append(_row(["..." for _ in sheet.columns]))
+        rows.append(_row([escaped(column.cells[index]) for column in sheet.columns]))
+    title = [escaped(sheet.title)] if sheet.title else []
+    return "\n\n".join([*title, "\n".join(rows), *_paragraphs(sheet)]) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _paragraphs(sheet: Sheet) -> list[str]:
+    return [
+        f"**{escaped(line.lead)}**{escaped(line.text)}" if line.lead else escaped(line.text)
+        for line in said_below(sheet, sheet.columns)
+    ]

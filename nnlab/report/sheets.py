@@ -1,0 +1,226 @@
+"""A table before it is drawn: columns of text, each knowing how much it matters.
+
+A sheet is drawn as wide as it is given room: columns that matter least go first, words are never cut, and what is not
+shown is said. The same sheet is Markdown for a paper. All text is literal: nothing in a cell is read as markup.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from rich.box import SIMPLE_HEAD, Box
+from rich.cells import cell_len, chop_cells
+from rich.constrain import Constrain
+from rich.table import Table
+from rich.text import Text
+
+from nnlab.report.cells import aligned, as_ascii
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+_GAP: Final = 2
+_LEAST_FOLD: Final = 12  # a name folds to this width before another column goes
+_READABLE: Final = 100  # lines of prose are no longer than this
+_NAMED_MISSING: Final = 4  # so many columns left out are named, more are counted
+_ASCII_HEAD: Final = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a sheet.
+
+    Attributes:
+        header: may have several lines.
+        cells: one a row.
+        align: `decimal` puts the points of numbers above each other.
+        rank: 0 always stays; of the others the largest goes first where room is short.
+        styles: a Rich style for each cell; none where empty.
+        narrow: shorter cells, used before any column goes; none where empty.
+        folds: long cells continue on the next line, as names do.
+        legend: a few words below the table on what the column means.
+    """
+
+    header: str
+    cells: Sequence[str]
+    align: Literal["left", "decimal"] = "left"
+    rank: int = 0
+    styles: Sequence[str] = ()
+    narrow: Sequence[str] = ()
+    folds: bool = False
+    legend: str = ""
+
+    @property
+    def name(self) -> str:
+        """The header in one line."""
+        return self.header.replace("\n", " ").strip()
+
+    @property
+    def width(self) -> int:
+        """Of the widest line."""
+        return max(cell_len(text) for text in [*self.header.split("\n"), *self.cells])
+
+    @property
+    def least_width(self) -> int:
+        """What it can be drawn in without cutting a word."""
+        return min(self.width, max(_LEAST_FOLD, cell_len(self.header))) if self.folds else self.width
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of prose below a sheet; `lead` is its first words, which the eye should find."""
+
+    text: str
+    lead: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Columns, and what is to be said below them.
+
+    Attributes:
+        columns: in the order shown, all of one length.
+        row_styles: a Rich style for each row; none where empty.
+        title: one line above.
+        lines: prose below.
+        gaps: how many rows are left out before the row of this index.
+        num_unlisted: columns of the file that the sheet leaves out at any width.
+    """
+
+    columns: Sequence[Column]
+    row_styles: Sequence[str] = ()
+    title: str = ""
+    lines: Sequence[Line] = ()
+    gaps: dict[int, int] = field(default_factory=dict)
+    num_unlisted: int = 0
+
+    def noted(self, notes: Sequence[str]) -> Sheet:
+        """The same sheet with further lines below."""
+        return replace(self, lines=[*self.lines, *(Line(note) for note in notes)])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        sheet = _in_ascii(self) if options.ascii_only else self
+        shown = fitted([_pointed(column) for column in sheet.columns], options.max_width)
+        prose = said_below(sheet, shown)
+        if sheet.title:
+            yield _prose(Line(sheet.title, style="dim"), options)
+        yield _drawn(sheet, shown, options)
+        if prose:
+            yield Text("")
+        yield from (_prose(line, options) for line in prose)
+
+
+def _in_ascii(sheet: Sheet) -> Sheet:
+    columns = [
+        replace(
+            c,
+            header=as_ascii(c.header),
+            cells=[*map(as_ascii, c.cells)],
+            narrow=[*map(as_ascii, c.narrow)],
+            legend=as_ascii(c.legend),
+        )
+        for c in sheet.columns
+    ]
+    lines = [Line(as_ascii(line.text), as_ascii(line.lead), line.style) for line in sheet.lines]
+    return replace(sheet, columns=columns, lines=lines, title=as_ascii(sheet.title))
+
+
+def _pointed(column: Column) -> Column:
+    if column.align == "left":
+        return column
+    return replace(column, cells=aligned(column.cells), narrow=aligned(column.narrow))
+
+
+def fitted(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns that fit, least important left out, shorter cells taken before that."""
+    shown = list(columns)
+    if _needed(shown) <= width:
+        return shown
+    shown = [replace(column, cells=column.narrow) if column.narrow else column for column in shown]
+    while _needed(shown) > width and any(column.rank for column in shown):
+        # Of equal rank the last goes first.
+        worst = max(range(len(shown)), key=lambda i: (shown[i].rank, i))
+        del shown[worst]
+    return shown
+
+
+def _needed(columns: Sequence[Column]) -> int:
+    return sum(column.least_width for column in columns) + _GAP * (len(columns) - 1)
+
+
+def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Table:
+    box = _ASCII_HEAD if options.ascii_only else SIMPLE_HEAD
+    table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    widths = _widths(shown, options.max_width)
+    for column, width in zip(shown, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if column.align == "decimal" else "left"
+        table.add_column(Text(column.header), justify=justify, vertical="top", width=width, overflow="fold")
+    num_rows = len(shown[0].cells) if shown else 0
+    for row in range(num_rows):
+        if row in sheet.gaps:
+            table.add_row(Text("..." if options.ascii_only else "⋮"), style="dim")
+        cells = [
+            Text(_folded(c, row, w), style=c.styles[row] if c.styles else "")
+            for c, w in zip(shown, widths, strict=True)
+        ]
+        table.add_row(*cells, style=sheet.row_styles[row] if sheet.row_styles else None)
+    return table
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    """Each column's width: those that fold share what the others leave."""
+    spare = max(0, width - _needed(columns))
+    widths = []
+    for column in columns:
+        wanted = min(column.width, column.least_width + spare)
+        spare -= wanted - column.least_width
+        widths.append(min(wanted, width))
+    return widths
+
+
+def _folded(column: Column, row: int, width: int) -> str:
+    """A cell in lines of at most `width`, broken after a colon where there is one."""
+    text = column.cells[row]
+    if not column.folds or cell_len(text) <= width:
+        return text
+    lines = [""]
+    for part in text.replace(":", ":\n").split("\n"):
+        if cell_len(lines[-1] + part) > width:
+            lines.append("")
+        *full, lines[-1] = chop_cells(lines[-1] + part, width) or [""]
+        lines[-1:-1] = full
+    return "\n".join(line for line in lines if line)
+
+
+def _prose(line: Line, options: ConsoleOptions) -> Constrain:
+    text = Text.assemble((line.lead, "bold"), line.text, style=line.style)
+    return Constrain(text, min(options.max_width, _READABLE))
+
+
+def said_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+    """What a sheet says when these of its columns are shown: its own lines, their legends, what can't be seen."""
+    return [*sheet.lines, *_legend(shown), *_left_out(sheet, shown)]
+
+
+def _legend(shown: Sequence[Column]) -> list[Line]:
+    words = dict.fromkeys(column.legend for column in shown if column.legend)
+    return [Line(" ".join(words), style="dim")] if words else []
+
+
+def _left_out(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+    """Which columns and rows are not to be seen, and how to see them."""
+    lines = []
+    names = [column.name for column in sheet.columns if column.name not in {c.name for c in shown}]
+    total = len(names) + sheet.num_unlisted
+    if names and total <= _NAMED_MISSING:
+        lines.append(f"No room for: {', '.join(names)} (a wider terminal, or --format csv).")
+    elif total:
+        lines.append(f"{total} more column{'s' * (total > 1)}: --format csv shows all.")
+    if sheet.gaps:
+        hidden = sum(sheet.gaps.values())
+        lines.append(f"{hidden} row{'s' * (hidden > 1)} left out: --all shows every row.")
+    return [Line(text, style="dim") for text in lines]

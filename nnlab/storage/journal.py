@@ -1,0 +1,233 @@
+"""The journal: one line for every finished run, the record of truth that all tables are rendered from.
+
+    {"run_id":"4f1c...","row":{...},"curves":{column:[one value an epoch end]}}
+
+Each line is JSON. Numbers that JSON has no word for are the strings "nan", "inf" and "-inf", as the CSV files spell them.
+A line ends with its newline: a kill while it was written leaves a torn last line, which counts as not written and is cut
+off by the next append. Where a run stands twice, its later line holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final
+
+from nnlab.core.errors import DataError
+from nnlab.storage.writing import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from nnlab.core.records import RunRecord
+
+Cell = str | int | float | bool | None
+
+JOURNAL: Final = "journal.jsonl"
+NOT_FINITE: Final = frozenset({"nan", "inf", "-inf"})
+
+# Columns of a row whose cells are text, even where they read "nan".
+_TEXT: Final = frozenset({"run_id", "status", "init", "loss", "schedule", "optimizer", "model", "data", "engine"})
+_CURVES: Final = b',"curves":'  # can't stand inside a JSON string, where its quotes would be escaped
+_BLOCK: Final = 1 << 16
+
+_encoder: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_digits: Final = json.JSONDecoder(parse_float=str, parse_int=str)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run as the journal holds it.
+
+    Attributes:
+        run_id: hash of everything that decides the run's numbers.
+        row: its row of runs.csv, without what depends on who asks: the arm and `steps_to_threshold`.
+        curves: column of curves.csv -> one value an epoch end.
+        reason: why it failed, in words.
+    """
+
+    run_id: str
+    row: Mapping[str, Cell]
+    curves: Mapping[str, Sequence[float]]
+    reason: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has its result; a failed one has none and is tried again."""
+        return self.row["status"] != "failed"
+
+
+def stored(record: RunRecord) -> StoredRun:
+    """What the journal keeps of a run: its settings in their canonical spelling, its scores, its curves."""
+    run, settings = record.run, record.run.settings
+    row: dict[str, Cell] = {
+        "run_id": run.run_id,
+        "seed": run.seed,
+        "status": record.status,
+        "diverged_step": record.diverged_step,
+        "epochs": record.epochs,
+        "steps": record.steps,
+        "lr": settings.lr,
+        "init": str(settings.init),
+        "loss": None if settings.loss is None else str(settings.loss),
+        "schedule": str(settings.schedule),
+        "optimizer": str(settings.optimizer),
+        "model": str(settings.model),
+        "data": str(settings.data),
+        **record.scores,
+        "engine": record.engine,
+    }
+    return StoredRun(run.run_id, row, record.curves, record.reason)
+
+
+@dataclass(frozen=True)
+class _Place:
+    offset: int
+    line_number: int
+    is_done: bool
+
+
+class Journal:
+    """The journal of a results directory. Memory grows with the number of runs, not with their curves."""
+
+    def __init__(self, directory: Path) -> None:
+        """Note where each run's last line is.
+
+        Raises:
+            DataError: a line that is no run's.
+        """
+        self.path = directory / JOURNAL
+        self._places: dict[str, _Place] = {}
+        self._num_lines = 0
+        if self.path.exists():
+            with disk_errors(self.path), self.path.open("rb") as file:
+                self._note(file, 0)
+
+    def __contains__(self, run_id: object) -> bool:
+        """Whether a line of the run is there, failed or not."""
+        return run_id in self._places
+
+    def done(self) -> frozenset[str]:
+        """The runs that need not be trained again."""
+        return frozenset(run_id for run_id, place in self._places.items() if place.is_done)
+
+    def append(self, runs: Iterable[StoredRun]) -> None:
+        """Add runs, safe on the disk when this returns.
+
+        Raises:
+            PartialError: the disk is full; the journal holds what it held before.
+        """
+        lines = b"".join([_line(run) for run in runs])
+        with disk_errors(self.path), self.path.open("ab+") as file:
+            end = _end_of_whole_lines(file)
+            file.truncate(end)
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+            file.seek(end)
+            self._note(file, end)
+
+    def read(self, run_ids: Iterable[str] | None = None, *, curves: bool = True) -> Iterator[StoredRun]:
+        """Runs, one after another.
+
+        Args:
+            run_ids: which, in this order, those that are not there left out; all, in the order they came, where None.
+            curves: with their curves; without, a long journal is read several times as fast.
+        """
+        for number, line in self._lines(run_ids):
+            yield _parsed(line if curves else _head(line), self.path, number)
+
+    def spelled_curves(self, run_ids: Iterable[str]) -> Iterator[dict[str, list[str]]]:
+        """The curves of runs as text, for a CSV file: it spells a number as the journal does, so digits are only copied."""
+        for number, line in self._lines(run_ids):
+            try:
+                yield _spelled(line)
+            except (ValueError, AttributeError, TypeError):
+                raise _corrupt(self.path, number) from None
+
+    def _lines(self, run_ids: Iterable[str] | None) -> Iterator[tuple[int, bytes]]:
+        wanted = tuple(self._places) if run_ids is None else (run_id for run_id in run_ids if run_id in self._places)
+        if not self._places:
+            return
+        with disk_errors(self.path), self.path.open("rb") as file:
+            for run_id in wanted:
+                place = self._places[run_id]
+                file.seek(place.offset)
+                yield place.line_number, file.readline()
+
+    def _note(self, file: IO[bytes], offset: int) -> None:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            self._num_lines += 1
+            run = _parsed(_head(line), self.path, self._num_lines)
+            self._places[run.run_id] = _Place(offset, self._num_lines, run.is_done)
+            offset += len(line)
+
+
+def _line(run: StoredRun) -> bytes:
+    entry: dict[str, object] = {"run_id": run.run_id, "row": {name: _written(cell) for name, cell in run.row.items()}}
+    if run.reason:
+        entry["reason"] = run.reason
+    entry["curves"] = {
+        name: values if all(map(math.isfinite, values)) else [_written(value) for value in values]
+        for name, values in run.curves.items()
+    }
+    return _encoder.encode(entry).encode() + b"\n"
+
+
+def _written(cell: Cell) -> Cell:
+    return repr(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _head(line: bytes) -> bytes:
+    """The line with no curves in it; the line itself where it has none."""
+    head, found, _ = line.partition(_CURVES)
+    return head + _CURVES + b"{}}" if found else line
+
+
+def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
+    try:
+        entry = json.loads(line)
+        row = {n: float(c) if n not in _TEXT and c in NOT_FINITE else c for n, c in entry["row"].items()}
+        if "status" not in row:
+            raise ValueError
+        return StoredRun(entry["run_id"], row, _read_curves(entry["curves"]), entry.get("reason", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _corrupt(path, number) from None
+
+
+def _spelled(line: bytes) -> dict[str, list[str]]:
+    curves: dict[str, list[str]] = _digits.decode(line[line.index(_CURVES) + len(_CURVES) : line.rindex(b"}")].decode())
+    if len({len(values) for values in curves.values()}) > 1:
+        raise ValueError
+    return curves
+
+
+def _read_curves(curves: dict[str, list[float | str]]) -> dict[str, list[float]]:
+    return {
+        name: [float(value) if isinstance(value, str) else value for value in values] for name, values in curves.items()
+    }
+
+
+def _corrupt(path: Path, number: int) -> DataError:
+    return DataError(
+        f"{path}, line {number}, is not the record of a run: the file was changed or its disk is damaged. "
+        "Delete that line to train its run again, or give --fresh to set all of it aside."
+    )
+
+
+def _end_of_whole_lines(file: IO[bytes]) -> int:
+    """The offset behind the last newline; what follows it was torn by a crash."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,38 @@
+"""One process a results directory."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from filelock import FileLock, Timeout
+
+from nnlab.core.errors import RefusedError
+from nnlab.storage.writing import disk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOCK: Final = ".lock"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory for this process; the system lets go of it if the process dies.
+
+    Raises:
+        RefusedError: another process holds it.
+    """
+    lock = FileLock(directory / LOCK)
+    try:
+        with disk_errors(directory):
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise RefusedError(
+            f"{directory} is in use by another nnlab. Wait until it is done, or give another --out or --name."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,128 @@
+"""Runs carried out: the part of a study that needs torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from nnlab.catalog.models import Dropout, Layers, Norm, Residual
+from nnlab.core.records import Run
+from nnlab.core.settings import ExperimentSettings
+from nnlab.diagnostics.sharpness import largest_curvature
+from nnlab.engine.device import core_count, device_named
+from nnlab.engine.executors import Machine, execute, single_threaded
+from nnlab.engine.fit import FitOptions, Fitted, fit
+from nnlab.engine.looped import Loop
+from nnlab.engine.plan import Tile, program_of, tiles_of
+from nnlab.engine.sources import Sources
+
+_TRIAL_STEPS = (2, 12)
+
+
+def machine_for(settings: ExperimentSettings) -> Machine:
+    """Where the runs are computed.
+
+    Raises:
+        UsageError: a device that is not there.
+    """
+    device = device_named(settings.device, settings.dtype)
+    threads = settings.threads or (core_count() if device.type == "cpu" else 1)
+    return Machine(device, threads)
+
+
+def carry_out(
+    runs: Sequence[Run],
+    machine: Machine,
+    *,
+    on_finished: Callable[[Sequence[Fitted]], None],
+    on_epoch: Callable[[int], None] | None = None,
+    keep_weights: bool = False,
+) -> None:
+    """Train the runs; finished ones are handed over as they come, in the calling thread."""
+    execute(runs, Sources(), machine, on_finished=on_finished, on_epoch=on_epoch, keep_weights=keep_weights)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an experiment will cost.
+
+    Attributes:
+        seconds: of computing, without start-up.
+        memory_mib: at the peak, the libraries included.
+        num_tiles: runs are trained in so many groups.
+    """
+
+    seconds: float
+    memory_mib: float
+    num_tiles: int
+
+
+def estimate(runs: Sequence[Run], machine: Machine) -> Estimate:
+    """Time and memory that the runs will take, from a few steps of one tile of each program."""
+    sources = Sources()
+    tiles = tiles_of(runs, sources.shape)
+    costs: dict[object, float] = {}
+    seconds, elements = 0.0, 0
+    for tile in tiles:
+        if tile.program not in costs:
+            costs[tile.program] = _seconds_a_run(tile, sources, machine)
+        seconds += costs[tile.program] * len(tile.runs)
+        elements = max(
+            elements,
+            len(tile.runs) * (4 * tile.program.num_weights + 4 * tile.program.num_units * tile.program.batch_size),
+        )
+    libraries_mib = 350.0
+    in_use = machine.threads * elements * 8 / 2**20
+    return Estimate(seconds / min(machine.threads, len(tiles)), libraries_mib + in_use, len(tiles))
+
+
+def _seconds_a_run(tile: Tile, sources: Sources, machine: Machine) -> float:
+    """Seconds of one thread that a run of the tile takes: steps and evaluations, told apart by two short trials."""
+    data = sources.tile_data(tile, machine.device)
+    program = tile.program
+    took = []
+    for steps in _TRIAL_STEPS:
+        short = program.settings.model_copy(update={"steps": min(steps, program.steps_per_epoch), "engine": "native"})
+        trial = Tile(replace(program, settings=short), tile.runs)
+        start = time.perf_counter()
+        with single_threaded():
+            fit(trial, data, FitOptions(machine.device))
+        took.append(time.perf_counter() - start)
+    extra = max(min(_TRIAL_STEPS[1], program.steps_per_epoch) - min(_TRIAL_STEPS[0], program.steps_per_epoch), 1)
+    a_step = max(took[1] - took[0], 0.0) / extra
+    an_evaluation = max(took[0] - _TRIAL_STEPS[0] * a_step, 0.0) / 2
+    return (program.steps * a_step + (program.epochs + 1) * an_evaluation) / len(tile.runs)
+
+
+def starting_sharpness(run: Run) -> float | None:
+    """The largest curvature of the run's training loss before its first step, in float64 on the CPU.
+
+    None where it is no property of the weights alone (dropout, batch norm).
+    """
+    double = run.settings.model_copy(update={"dtype": "float64", "engine": "loop"})
+    run = replace(run, settings=double)
+    sources = Sources()
+    program = program_of(run, sources.shape(run))
+    if _is_random(program.layers):
+        return None
+    cpu = torch.device("cpu")
+    data = sources.tile_data(Tile(program, (run,)), cpu)
+    loop = Loop(program, run, data, 0, cpu)
+    return largest_curvature(lambda: loop.mean_loss(data.train, slice(None)), list(loop.model.parameters()))
+
+
+def _is_random(layers: Layers) -> bool:
+    return any(
+        isinstance(layer, Dropout)
+        or (isinstance(layer, Norm) and layer.over == "batch")
+        or (isinstance(layer, Residual) and _is_random(layer.inner))
+        for layer in layers
+    )
+
+
+def versions() -> Mapping[str, str]:
+    """The versions of what computed the numbers."""
+    return {"torch": torch.__version__}
