@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +11,7 @@ from torch.autograd import forward_ad
 from nnlab.diagnostics.differences import FOREIGN_ERRORS, Outputs
 from nnlab.diagnostics.problem import Problem, constants
 from nnlab.diagnostics.subjects import Backward, Subject, Tensors
+from nnlab.diagnostics.tracing import dual_numbers
 
 
 class Raised(Exception):
@@ -75,9 +75,7 @@ def _forward_by(problem: Problem, name: str) -> Tensor:
     tensor = problem.point[name]
     gradient = torch.zeros(tensor.numel(), dtype=torch.float64)
     try:
-        with warnings.catch_warnings(), forward_ad.dual_level():
-            # PyTorch scripts its own decompositions at the first use of forward mode, and warns itself of it.
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with dual_numbers():
             for entry in range(tensor.numel()):
                 tangent = torch.zeros_like(tensor)
                 tangent.view(-1)[entry] = 1.0

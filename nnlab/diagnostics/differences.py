@@ -10,6 +10,7 @@ P perturbed points, M outputs (flat and real), N entries of a tensor, S steps.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,7 +25,7 @@ STEP: Final = 2.0**-12
 # From steps that only a very curved function can't bear to steps that only rounding spoils.
 LADDER: Final = tuple(2.0**-power for power in range(6, 29, 2))
 # Numbers in the perturbed copies of one vmap: fewer calls against more memory; measured best on nets of some 10^3 weights.
-_ENTRIES_AT_ONCE: Final = 2**20
+_ENTRIES_AT_ONCE: Final = 2**21
 # What code that is not ours may raise; anything else (a keyboard interrupt, memory) is not about the code.
 FOREIGN_ERRORS: Final = (
     ArithmeticError,
@@ -63,7 +64,7 @@ class Evaluator:
             try:
                 parts = self._batched_parts(name, entries_P, values_P)
                 return torch.cat([reduced(part) for part in parts])
-            except (_Miscarried, *FOREIGN_ERRORS):  # if it is the function's own the loop raises it again
+            except (_Miscarried, Warning, *FOREIGN_ERRORS):  # if it is the function's own the loop raises it again
                 pass
         return torch.cat([reduced(part) for part in self._looped_parts(name, entries_P, values_P)])
 
@@ -91,7 +92,9 @@ class Evaluator:
         return max(1, min(4096, _ENTRIES_AT_ONCE // size))
 
     def _together(self, name: str, copies: Tensor) -> Tensor:
-        with torch.no_grad():
+        # What vmap warns of (an operation that it must loop over, or carries oddly) is better done in our own loop.
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("error")
             result: Tensor = torch.func.vmap(lambda one: self.outputs({**self.point, name: one}))(copies)
         return result
 
@@ -119,7 +122,7 @@ def evaluator(outputs: Outputs, point: Mapping[str, Tensor], *, may_batch: bool 
     batched = Evaluator(outputs, point, len(here), batched=True)
     try:
         works = may_batch and _close(batched._together(name, torch.stack([tensor, tensor]))[1], here)
-    except FOREIGN_ERRORS:
+    except (Warning, *FOREIGN_ERRORS):
         works = False
     return Evaluator(outputs, point, len(here), batched=works)
 

@@ -21,8 +21,9 @@ from nnlab.diagnostics.autodiff import gradient
 from nnlab.diagnostics.problem import Problem, constants, flat_outputs, nudged
 
 _DRAWS: Final = 16
-# Rounding errors of deeper layers add to those of the inputs, which alone are simulated.
-_MARGIN: Final = 8.0
+# Rounding inside adds to that of the inputs, which alone is simulated. Measured on 40 nets of 2 to 7 layers: at most 2.6 times
+# the bound without a margin in float32, once in bfloat16, whose products are summed in float32.
+_MARGIN: Final[Mapping[int, float]] = {4: 8.0, 2: 3.0, 8: 8.0}  # by bytes of a number
 
 
 def low_precision_gradient(problem: Problem, dtype: torch.dtype, device: str) -> dict[str, Tensor]:
@@ -45,7 +46,7 @@ def rounding_bounds(problem: Problem, exact: Mapping[str, Tensor], dtype: torch.
 
     Returns: absolute bounds, of the tensors' shapes.
     """
-    epsilon = torch.finfo(dtype).eps
+    epsilon, margin = torch.finfo(dtype).eps, _MARGIN[dtype.itemsize]
     generator = stream(0, "noise")
     moved = {name: torch.zeros_like(part) for name, part in exact.items()}
     for draw in range(_DRAWS):
@@ -58,7 +59,7 @@ def rounding_bounds(problem: Problem, exact: Mapping[str, Tensor], dtype: torch.
         for name, part in found.items():
             moved[name] = torch.maximum(moved[name], (part / problem.unit - exact[name]).abs())
     return {
-        name: _MARGIN * (moved[name] + epsilon * exact[name].abs()) + epsilon * _typical(exact[name]) for name in exact
+        name: margin * (moved[name] + epsilon * exact[name].abs()) + epsilon * _typical(exact[name]) for name in exact
     }
 
 

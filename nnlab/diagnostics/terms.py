@@ -137,7 +137,7 @@ def _edges(problem: Problem, name: str, asked: Asked) -> Cause | None:
 def _of_edge(
     problem: Problem, name: str, asked: Asked, calls: list[tracing.Call], edge: tracing.Edge
 ) -> tuple[int, Cause] | None:
-    """How the share through one edge was changed, with a rank: the commonest mistakes first."""
+    """How the share through one edge was changed, with a rank: the plainest explanation first."""
     at = replace(problem.at, outputs=tracing.cut(problem.at.outputs, calls, edge), batched=False)
     share = asked.numeric - _slope(at, name, asked.entries, problem.weights_M)
     size, whole = float(share.norm()), float(asked.numeric.norm())
@@ -160,7 +160,7 @@ def _named_change(count: float, edge: tracing.Edge, *, determined: bool) -> tupl
     for rank, (wanted, kind, text) in enumerate(named):
         if abs(count - wanted) < _FIT:
             if kind == "missing term" and edge.operation in _STOPS:
-                return rank, Cause("detached", f"detached part: `{edge.operation}` lets nothing through")
+                return -1, Cause("detached", f"detached part: `{edge.operation}` lets nothing through")
             return rank, Cause(kind, text)
     return (len(named), Cause("term", f"a term {count:.6g} times what it should be: {path}")) if determined else None
 

@@ -8,7 +8,9 @@ what the chain rule gives with that selection, or without that path, and no back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -208,7 +210,7 @@ def _linearised(
 ) -> object:
     """func(then) + its derivative there applied to (now - then): PyTorch's own choice at a kink, held."""
     plain = {key: value for key, value in kwargs.items() if key != "inplace"}
-    with forward_ad.dual_level():
+    with dual_numbers():
         duals = [
             forward_ad.make_dual(old.clone(), new - old)
             if isinstance(old, Tensor) and isinstance(new, Tensor) and old.is_floating_point()
@@ -216,6 +218,17 @@ def _linearised(
             for old, new in zip(then, now, strict=True)
         ]
         return _moved(func(*duals, **plain))
+
+
+@contextmanager
+def dual_numbers() -> Iterator[None]:
+    """A level of forward-mode differentiation.
+
+    PyTorch scripts decompositions of its own at the process's first dual number, and warns itself of that.
+    """
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _moved(value: object) -> object:

@@ -115,6 +115,8 @@ class Loop:
         self.optimizer = torch_optimizer(
             settings.optimizer.name, self.model.parameters(), lr=settings.lr, values=values
         )
+        for parameter in self.model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
         self.loss = plain_loss(program)
         self.row_loss = plain_loss(program, reduction="none")
         self.order = stream(run.seed, "order")
@@ -151,9 +153,11 @@ class Loop:
                 group["betas"] = (momentum, group["betas"][1])
             elif momentum is not None:
                 group["momentum"] = momentum
-        self.optimizer.zero_grad()
+        # A step unit cuts autograd's graph: the gradient before it is zero, not absent, or momentum and decay would rest too.
+        self.optimizer.zero_grad(set_to_none=False)
         loss = self.mean_loss(self.data.train, rows)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
         if self.run.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.settings.clip_norm)
         self.optimizer.step()

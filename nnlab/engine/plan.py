@@ -17,7 +17,7 @@ from nnlab.catalog.inits import INITS
 from nnlab.catalog.losses import LOSSES, Loss
 from nnlab.catalog.models import MODELS, Layers, Linear, Residual, activation_of, parameters
 from nnlab.catalog.optimizers import OPTIMIZERS
-from nnlab.catalog.schedules import SCHEDULES
+from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.kinds import Value
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings, Task
@@ -27,7 +27,7 @@ from nnlab.core.spec import Spec
 _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction", "Probability"})
 
 # Elements of weights and activations of one tile that a core's cache holds; measured, see benchmarks/.
-_TILE_ELEMENTS: Final = 400_000
+_TILE_ELEMENTS: Final = 1_200_000
 _LARGEST_TILE: Final = 512
 
 
@@ -160,13 +160,21 @@ def program_of(run: Run, shape: Shape) -> Program:
         update={
             "lr": 1.0,
             "init": Spec("lsuv") if INITS[settings.init.name].data_dependent else Spec("zeros"),
-            "schedule": Spec("reduce_on_plateau") if SCHEDULES[settings.schedule.name].listens else Spec("none"),
+            "schedule": _program_schedule(settings.schedule),
             "warmup": 0,
             "optimizer": _program_optimizer(settings.optimizer),
             "clip_norm": settings.clip_norm and 1.0,
         }
     )
     return Program(shape, blank, layers_of(settings, shape))
+
+
+def _program_schedule(schedule: Spec) -> Spec:
+    """What of a schedule is the program's: whether it listens, and whether it sets the momentum of every step."""
+    if SCHEDULES[schedule.name].listens:
+        return Spec("reduce_on_plateau")
+    cycles = schedule_values(schedule).get("cycle_momentum")
+    return Spec("one_cycle", (("cycle_momentum", "true"),)) if cycles else Spec("none")
 
 
 def axes_of(optimizer: Spec) -> dict[str, float]:

@@ -99,7 +99,7 @@ class Population:
     def _is_plain_sgd(self) -> bool:
         """Whether a step is p -= lr g and nothing else, so that the products of the backward pass can add it themselves."""
         plain = self.program.settings.optimizer.name == "sgd" and not self.program.settings.optimizer.options
-        cycles = any(run.settings.schedule.option("cycle_momentum") for run in self.runs)
+        cycles = self.program.settings.schedule.name == "one_cycle"
         return plain and self.max_norm is None and not cycles
 
     def keep(self, living: Sequence[int]) -> None:

@@ -1,7 +1,6 @@
-"""What stands in one cell: numbers rounded for the eye, and text that a terminal can be trusted with.
+"""What stands in one cell: numbers rounded for the eye, each to the digits that it deserves.
 
-Rounding happens here and nowhere before. Text that came from a person (arms, run names, columns of a file) may hold
-anything: control characters are made visible, and nothing is ever read as markup.
+Rounding happens here and nowhere before.
 """
 
 from __future__ import annotations
@@ -12,37 +11,20 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from nnlab.report.text import plain
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 MISSING: Final = "-"
 DIGITS: Final = 4  # significant ones of a number without an interval
 
-_BLOCKS: Final = "▁▂▃▄▅▆▇█"
-_ASCII: Final = str.maketrans(
-    dict(zip(_BLOCKS, "_.-:=+*#", strict=True))
-    | {"±": "+-", "×": "x", "…": "...", "⋮": "...", "–": "-", "—": "-", "−": "-", "λ": "lambda", "β": "beta"}
-    | {"∞": "inf", "↑": "^", "↓": "v", "≤": "<=", "≥": ">=", "√": "sqrt", "→": "->"}
-)
 _LEADING_NUMBER: Final = re.compile(r"[-+]?\d+")
 
 
-def as_ascii(text: str) -> str:
-    """The same text with the signs that tables use spelled in ASCII; other letters are left to the encoder."""
-    return text.translate(_ASCII)
-
-
-def plain(value: object) -> str:
-    """`value` as text of one line with every control character, bidirectional mark and lone surrogate escaped."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def is_missing(value: object) -> bool:
-    """Whether a cell of a frame is empty: None, nan or pandas' NA."""
-    return bool(pd.isna(value))  # type: ignore[call-overload]
+    """Whether a cell of a frame is empty: None, nan, pandas' NA, or no text."""
+    return bool(value == "" if isinstance(value, str) else pd.isna(value))  # type: ignore[call-overload]
 
 
 def is_true(value: object) -> bool:
@@ -86,8 +68,6 @@ def distinct_numbers(values: Sequence[float], least: int = 3) -> list[str]:
 
 def value(cell: object) -> str:
     """Any cell of a frame: numbers rounded, flags as the files spell them, text made plain, nothing as a dash."""
-    if isinstance(cell, str):
-        return plain(cell)
     if is_missing(cell):
         return MISSING
     if isinstance(cell, bool):
@@ -95,18 +75,18 @@ def value(cell: object) -> str:
     return number(cell) if isinstance(cell, float) else plain(cell)
 
 
-def estimate(mean: float, low: float, high: float, *, brackets: bool = False) -> str:
+def estimate(mean: float, low: float, high: float, *, brief: bool = False) -> str:
     """`0.412 ±0.013`: a mean to the decimals that its interval justifies.
 
     The half-width keeps two digits where it starts below 3.55 and one above (the rule of the Particle Data Group), and
-    the mean ends at the same place. Of an uneven interval the longer side is given, so that what is written always
-    covers it; with `brackets`, one whose sides differ by more than half is written `0.97 [0.94, 0.98]`.
+    the mean ends at the same place. An interval whose sides differ by more than half is written `0.97 [0.94, 0.98]`; of
+    any other the longer side is given.
 
     Args:
         mean: may be nan (nothing known) or infinite.
         low: lower end, nan where there is no interval: the mean then stands alone.
         high: upper end.
-        brackets: whether there is room for both ends.
+        brief: one digit of the half-width, and the longer side however uneven they are.
     """
     if is_missing(mean):
         return MISSING
@@ -116,18 +96,18 @@ def estimate(mean: float, low: float, high: float, *, brackets: bool = False) ->
     half = max(sides)
     if half <= 1e-6 * abs(mean):
         return f"{number(mean, 6)} ±{number(half, 1)}"
-    decimals = _decimals(half)
+    decimals = _decimals(half, brief=brief)
     if not 1e-4 <= max(half, abs(mean)) < 1e6:
         digits = max(0, decimals + _exponent(mean))
-        return f"{_scientific(mean, digits)} ±{number(half, 2)}"
-    if brackets and min(sides) * 1.5 < half:
+        return f"{_scientific(mean, digits) if mean else 0} ±{number(half, 2)}"
+    if not brief and min(sides) * 1.5 < half:
         return f"{_fixed(mean, decimals)} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
     return f"{_fixed(mean, decimals)} ±{_fixed(half, decimals)}"
 
 
-def _decimals(half: float) -> int:
+def _decimals(half: float, *, brief: bool) -> int:
     exponent = _exponent(half)
-    return (1 if half / 10.0**exponent < 3.55 else 0) - exponent
+    return (0 if brief or half / 10.0**exponent >= 3.55 else 1) - exponent
 
 
 def _fixed(value: float, decimals: int) -> str:
@@ -148,28 +128,3 @@ def aligned(texts: Iterable[str]) -> list[str]:
     shifted = [" " * (before - anchor) * (anchor > 0) + text for text, anchor in zip(listed, anchors, strict=True)]
     width = max(map(len, shifted), default=0)
     return [text.ljust(width) for text in shifted]
-
-
-def sparkline(values: Sequence[float], width: int | None = None, *, ascii_only: bool = False) -> str:
-    """The values as a line of bars, the least finite one lowest and the largest highest.
-
-    Infinite values are arrows, missing ones gaps; equal values stand half-way. Of more than `width` values evenly
-    spaced ones are drawn, the first and the last among them. For a logarithmic scale give logarithms: of 0 it is -inf.
-    """
-    drawn = list(values)
-    if width is not None and len(drawn) > width:
-        drawn = [drawn[round(i * (len(drawn) - 1) / max(width - 1, 1))] for i in range(width)]
-    finite = [v for v in drawn if math.isfinite(v)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
-    line = "".join(_bar(v, low, high) for v in drawn)
-    return as_ascii(line) if ascii_only else line
-
-
-def _bar(value: float, low: float, high: float) -> str:
-    if math.isnan(value):
-        return " "
-    if math.isinf(value):
-        return "↑" if value > 0 else "↓"
-    # Halved first: the span of two large floats may overflow.
-    share = (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
-    return _BLOCKS[min(int(share * len(_BLOCKS)), len(_BLOCKS) - 1)]

@@ -6,6 +6,7 @@ shown is said. The same sheet is Markdown for a paper. All text is literal: noth
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +16,8 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
-from nnlab.report.cells import aligned, as_ascii
+from nnlab.report.cells import aligned
+from nnlab.report.text import as_ascii, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 _GAP: Final = 2
-_LEAST_FOLD: Final = 12  # a name folds to this width before another column goes
+_LEAST_FOLD: Final = 20  # a name folds to this width before another column goes
 _READABLE: Final = 100  # lines of prose are no longer than this
 _NAMED_MISSING: Final = 4  # so many columns left out are named, more are counted
 _ASCII_HEAD: Final = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
@@ -100,7 +102,7 @@ class Sheet:
 
     def noted(self, notes: Sequence[str]) -> Sheet:
         """The same sheet with further lines below."""
-        return replace(self, lines=[*self.lines, *(Line(note) for note in notes)])
+        return replace(self, lines=[*self.lines, *(Line(plain(note)) for note in notes)])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sheet = _in_ascii(self) if options.ascii_only else self
@@ -130,9 +132,12 @@ def _in_ascii(sheet: Sheet) -> Sheet:
 
 
 def _pointed(column: Column) -> Column:
+    """The column with its numbers' points above each other, flush right with its header."""
     if column.align == "left":
         return column
-    return replace(column, cells=aligned(column.cells), narrow=aligned(column.narrow))
+    width = max(map(cell_len, column.header.split("\n")))
+    both = ([text.rjust(width) for text in aligned(cells)] for cells in (column.cells, column.narrow))
+    return replace(column, cells=next(both), narrow=next(both))
 
 
 def fitted(columns: Sequence[Column], width: int) -> list[Column]:
@@ -157,8 +162,8 @@ def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Ta
     table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     widths = _widths(shown, options.max_width)
     for column, width in zip(shown, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if column.align == "decimal" else "left"
-        table.add_column(Text(column.header), justify=justify, vertical="top", width=width, overflow="fold")
+        header = Text(column.header, justify="right" if column.align == "decimal" else "left")
+        table.add_column(header, vertical="top", width=width, overflow="fold")
     num_rows = len(shown[0].cells) if shown else 0
     for row in range(num_rows):
         if row in sheet.gaps:
@@ -183,17 +188,17 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
 
 
 def _folded(column: Column, row: int, width: int) -> str:
-    """A cell in lines of at most `width`, broken after a colon where there is one."""
+    """A cell in lines of at most `width`, broken after a sign that separates where there is one."""
     text = column.cells[row]
     if not column.folds or cell_len(text) <= width:
         return text
     lines = [""]
-    for part in text.replace(":", ":\n").split("\n"):
-        if cell_len(lines[-1] + part) > width:
+    for part in re.split(r"(?<=[ :,_/])", text):
+        if cell_len((lines[-1] + part).rstrip()) > width:
             lines.append("")
         *full, lines[-1] = chop_cells(lines[-1] + part, width) or [""]
         lines[-1:-1] = full
-    return "\n".join(line for line in lines if line)
+    return "\n".join(line.strip() for line in lines if line)
 
 
 def _prose(line: Line, options: ConsoleOptions) -> Constrain:

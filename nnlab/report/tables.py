@@ -17,11 +17,10 @@ from nnlab.report.cells import (
     is_missing,
     is_true,
     number,
-    plain,
-    sparkline,
     value,
 )
 from nnlab.report.sheets import Column, Line, Sheet
+from nnlab.report.text import plain, sparkline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,7 +92,7 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
 
 
 def _says_something(column: Column) -> bool:
-    return column.header == "" or any(cell != MISSING for cell in column.cells)
+    return any(cell not in ("", MISSING) for cell in column.cells)
 
 
 def _levels(summary: pd.DataFrame, factor: str) -> list[str]:
@@ -145,15 +144,16 @@ def reported_metric(rows: pd.DataFrame, metric: str) -> str:
 def _estimates(rows: pd.DataFrame, metric: str, rank: int) -> Column:
     parts = [rows[f"{metric}_{part}"].astype(float) for part in ("mean", "ci_low", "ci_high")]
     triples = list(zip(*parts, strict=True))
-    full = [estimate(*triple, brackets=True) for triple in triples]
-    short = [estimate(*triple) for triple in triples]
-    return Column(_header(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, short))
+    full = [estimate(*triple) for triple in triples]
+    short = [estimate(*triple, brief=True) for triple in triples]
+    return Column(_header(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full))
 
 
 def _interval_legend(rows: pd.DataFrame, cells: Iterable[str]) -> str:
-    if not any("±" in cell for cell in cells):
+    signs = [sign for sign in ("±", "[") if any(sign in cell for cell in cells)]
+    if not signs:
         return ""
-    return f"±: 95 % interval of the mean over {int(rows['n'].max())} seeds."
+    return f"{' or '.join(signs).replace('[', '[ ]')}: 95 % interval of the mean over {int(rows['n'].max())} seeds."
 
 
 def _counted(rows: pd.DataFrame, judging: Judging) -> list[Column]:
@@ -170,10 +170,10 @@ def _counted(rows: pd.DataFrame, judging: Judging) -> list[Column]:
 
 def _lost(rows: pd.DataFrame) -> Column:
     """Runs that diverged or collapsed, of all."""
-    counts = (rows["n_diverged"] + rows["n_collapsed"].fillna(0).astype(int)).astype(int)
+    collapsed = rows["n_collapsed"].astype(float)
+    counts = (rows["n_diverged"] + collapsed.fillna(0)).astype(int)
     cells = [f"{count}/{int(n)}" if count else "0" for count, n in zip(counts, rows["n"], strict=True)]
-    collapses = bool(rows["n_collapsed"].notna().any())
-    words = "seeds lost: diverged" + (", or collapsed (finite but dead)." if collapses else ".")
+    words = "seeds lost: diverged" + (", or collapsed (finite but dead)." if collapsed.notna().any() else ".")
     styles = ["red" if count else "dim" for count in counts]
     return Column("seeds\nlost", cells, "decimal", rank=3, styles=styles, legend=words if counts.any() else "")
 
@@ -182,8 +182,9 @@ def _steps(rows: pd.DataFrame, threshold_loss: float | None) -> Column:
     triples = zip(rows["steps_to_threshold_median"].astype(float), rows["n_reached"], rows["n"], strict=True)
     cells = [_steps_cell(median, reached, n) for median, reached, n in triples]
     goal = "the threshold loss" if threshold_loss is None else f"loss {number(threshold_loss)}"
-    some = "; 7/10: so many seeds got there" if any("/" in cell for cell in cells) else ""
-    return Column("steps", cells, "decimal", rank=6, legend=f"steps: median, to {goal}{some}.")
+    some = "; k/n: k of n seeds got there" if any("/" in cell for cell in cells) else ""
+    brief = [cell if cell.startswith("inf") else cell.partition(" ")[0] for cell in cells]
+    return Column("steps", cells, "decimal", rank=6, narrow=brief, legend=f"steps: median, to {goal}{some}.")
 
 
 def _steps_cell(median: float, reached: float, n: float) -> str:
@@ -231,7 +232,7 @@ def _kept(num_rows: int, matter: Iterable[int], *, all_rows: bool) -> tuple[list
 
 def comparisons_table(comparisons: pd.DataFrame) -> Sheet:
     """comparisons.csv for a person: the rows that carry a verdict, which are those on the metric judged by."""
-    judged = comparisons[comparisons["verdict"].notna()]
+    judged = comparisons[[not is_missing(cell) for cell in comparisons["verdict"]]]
     rows = judged if len(judged) else comparisons
     columns = [
         Column("arm", [value(cell) for cell in rows["arm"]], folds=True),
@@ -312,7 +313,7 @@ def _epochs_table(curves: pd.DataFrame, *, all_rows: bool) -> Sheet:
 
 
 # What a reader of any file looks for first; columns not named here rank by their place.
-_SOUGHT: Final = ("arm", "verdict", "best", "tied", "seed", "status", "epoch", "layer", "parameter", "cause", "reason")
+_SOUGHT: Final = ("arm", "verdict", "best", "tied", "seed", "status", "epoch", "layer", "parameter", "cause")
 _LAST_SOUGHT: Final = ("run_id", "engine")
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from itertools import repeat
-from typing import TYPE_CHECKING, Final, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
+import numpy as np
 import pandas as pd
 
 from nnlab.catalog.metrics import METRICS
+from nnlab.core.errors import DataError
+from nnlab.core.kinds import spelled
 from nnlab.storage.writing import disk_errors, replacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nnlab.core.records import Run
     from nnlab.core.settings import Task
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 RUNS: Final = "runs.csv"
 CURVES: Final = "curves.csv"
+SUMMARY: Final = "summary.csv"
+COMPARISONS: Final = "comparisons.csv"
 
 # Columns whose cells are text whatever they look like: an arm '0.001' is a name, and so is a run_id '12e3'.
 _TEXT: Final = [
@@ -89,12 +95,7 @@ def _metrics(part: str, task: Task) -> tuple[str, ...]:
 
 
 def write_runs(
-    directory: Path,
-    journal: Journal,
-    runs: Sequence[Run],
-    *,
-    task: Task,
-    steps_to_threshold: Mapping[str, float],
+    directory: Path, journal: Journal, runs: Sequence[Run], *, task: Task, steps_to_threshold: Mapping[str, float]
 ) -> None:
     """Write runs.csv: a row for each of `runs` that the journal has, in their order.
 
@@ -103,73 +104,125 @@ def write_runs(
         journal: of the same directory.
         runs: what was asked for; each names its arm.
         task: decides the metrics' columns.
-        steps_to_threshold: by run_id; empty cells where a run has none.
+        steps_to_threshold: by run_id; the cell is empty where a run has none.
     """
-    write_csv(directory / RUNS, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
+    with replacing(directory / RUNS) as file:
+        _print_rows(file, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
 
 
 def runs_frame(
     journal: Journal, runs: Sequence[Run], *, task: Task, steps_to_threshold: Mapping[str, float]
 ) -> pd.DataFrame:
-    """The rows of runs.csv as `read_csv` would read them."""
+    """What `read_csv` would read from the runs.csv that `write_runs` would write."""
     text = io.StringIO()
-    print_csv(text, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
+    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
     text.seek(0)
     return read_csv(text)
 
 
 def write_curves(directory: Path, journal: Journal, runs: Sequence[Run], *, task: Task) -> None:
-    """Write curves.csv: a row for each epoch end of each of `runs` that the journal has, one run at a time."""
+    """Write curves.csv: a row for each epoch end of each of `runs` that the journal has, one run in memory at a time."""
     columns = curve_columns(task)
     found = [run for run in runs if run.run_id in journal]
     curves_of_runs = journal.spelled_curves(run.run_id for run in found)
     with replacing(directory / CURVES) as file:
-        file.write(",".join(columns) + "\n")
+        _print_rows(file, columns, [])
         for run, curves in zip(found, curves_of_runs, strict=True):
-            # Numbers need no quoting, and the csv module would look at each of their digits: nine times as slow.
-            first = _csv_line([run.run_id, run.arm, run.seed])
-            cells = (curves.get(column, repeat("")) for column in columns[3:])
-            file.writelines(f"{first},{','.join(row)}\n" for row in zip(*cells) if curves)  # noqa: B905
+            if "epoch" in curves:
+                file.writelines(_curve_lines(run, [curves.get(column, repeat("")) for column in columns[3:]]))
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write any table as a CSV file."""
-    write_csv(path, list(table.columns), _cells(table))
+def _curve_lines(run: Run, columns: Sequence[Iterable[str]]) -> Iterator[str]:
+    """The lines of a run. Numbers need no quoting, and joining them takes a ninth of the csv module's time."""
+    start = io.StringIO()
+    csv.writer(start, lineterminator=",").writerow([run.run_id, run.arm, run.seed])
+    return (f"{start.getvalue()}{','.join(row)}\n" for row in zip(*columns))  # noqa: B905 - an absent column has no end
 
 
-def print_table(file: TextIO, table: pd.DataFrame) -> None:
-    """Write any table as CSV to an open file, such as stdout."""
-    print_csv(file, list(table.columns), _cells(table))
+def _run_rows(
+    journal: Journal, runs: Sequence[Run], task: Task, steps_to_threshold: Mapping[str, float]
+) -> Iterator[list[object]]:
+    columns = run_columns(task)
+    metrics = {f"{part}_{name}": f"{part}_loss" for part in ("val", "test") for name in _metrics("", task)}
+    found = [run for run in runs if run.run_id in journal]
+    for run, kept in zip(found, journal.read((run.run_id for run in found), curves=False), strict=True):
+        row: dict[str, object] = {"arm": run.arm, "steps_to_threshold": steps_to_threshold.get(run.run_id), **kept.row}
+        if row["status"] == "diverged":
+            row = {column: math.nan for column, loss in metrics.items() if loss in row} | row
+        yield [row.get(column) for column in columns]
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file; the old one stays until the new one is whole."""
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write any table as a CSV file; the old one stays until the new one is whole."""
     with replacing(path) as file:
-        print_csv(file, columns, rows)
+        print_csv(file, table)
 
 
-def print_csv(file: TextIO, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write CSV to an open file."""
+def print_csv(file: TextIO, table: pd.DataFrame) -> None:
+    """Write any table as CSV to an open file, such as stdout."""
+    _print_rows(file, [str(column) for column in table.columns], zip(*map(_cells, _series(table)), strict=True))
+
+
+def _series(table: pd.DataFrame) -> list[pd.Series[Any]]:
+    return [table.iloc[:, position] for position in range(table.shape[1])]
+
+
+def _cells(column: pd.Series[Any]) -> Iterable[object]:
+    """The cells of a column, None where it says that nothing applies: NaN does so among texts, not among numbers."""
+    if isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
+        return column.astype(object).where(column.notna(), None)
+    return column
+
+
+def _print_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_spelled(cell) for cell in row] for row in rows)
+
+
+def _spelled(cell: object) -> str:
+    if cell is None or cell is pd.NA:
+        return ""
+    return spelled(cell.item() if isinstance(cell, np.generic) else cell)
 
 
 def read_csv(source: Path | TextIO, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """A table as it was written.
 
     Columns that name things are text, where an empty cell is ''. In a column of numbers an empty cell is NaN, and so is
-    `nan`; `diverged_step` is a column of nullable whole numbers. Flags are bools, or nullable where cells are empty.
+    `nan`; `diverged_step` is a column of nullable whole numbers. Flags are bools, nullable where cells are empty.
 
     Args:
-        source: a CSV file, or text such as stdin's.
-        columns: only these, in the file's order.
+        source: a CSV file, or open text such as stdin.
+        columns: only these, in the file's order; those that it lacks are left out.
 
     Raises:
         DataError: no table can be read from it.
-        UsageError: there is no such file.
+        UsageError: the file is not there or can't be read.
     """
-    if not hasattr(source, "read"):
+    if isinstance(source, Path):
         with disk_errors(source), source.open(encoding="utf-8", newline="") as file:
             return _table(file, str(source), columns)
-    return _table(io.StringIO(source.read()), "the text given", columns)
+    return _table(io.StringIO(source.read()), "The text given", columns)
+
+
+def _table(file: TextIO, name: str, columns: Sequence[str] | None) -> pd.DataFrame:
+    try:
+        header = pd.read_csv(file, nrows=0).columns
+        file.seek(0)
+        table = pd.read_csv(
+            file,
+            usecols=[column for column in header if columns is None or column in columns],
+            dtype={**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_WHOLE, "Int64")},
+            keep_default_na=False,
+            na_values={column: ["", "nan"] for column in header if column not in _TEXT},
+            low_memory=False,
+        )
+    except ValueError as error:
+        raise DataError(f"{name} is no CSV table with a header: {str(error).strip()}.") from None
+    return table.astype({column: "boolean" for column in table if _has_flags(table[column])})
+
+
+def _has_flags(column: pd.Series[Any]) -> bool:
+    """Whether these are flags of which some are empty: they come as objects."""
+    return column.dtype == object and {type(cell) for cell in column[column.notna()]} == {bool}

@@ -30,14 +30,14 @@ class Experiment:
 
     Attributes:
         command: which one.
-        factor: the setting that the arms vary.
+        factor: the setting that the arms vary; None where there is one arm and nothing is varied.
         arms: in the order they are shown.
         settings: complete; what the arms have in common, and how they are judged.
         dataset: what they learn from.
     """
 
     command: str
-    factor: str
+    factor: str | None
     arms: tuple[Arm, ...]
     settings: ExperimentSettings
     dataset: Dataset
@@ -50,7 +50,12 @@ class Experiment:
     def identity(self) -> dict[str, object]:
         """What all runs of the experiment share: the same for more seeds and more levels of the factor."""
         held = {name: value for name, value in identity(self.arms[0].settings).items() if name != self.factor}
-        return {"command": self.command, **held, "data_hash": self.dataset.fingerprint()}
+        return {"the command": self.command, **held, "the data's content": self.dataset.fingerprint()}
+
+    @property
+    def column(self) -> str:
+        """The column of runs.csv that tells the arms apart."""
+        return self.factor or "model"
 
     def runs(self) -> tuple[Run, ...]:
         """Every run, arm by arm, with its id: a hash of all that decides its numbers."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nnlab.catalog.activations import ACTIVATIONS
-from nnlab.catalog.data import DATA, SUFFIXES
+from nnlab.catalog.data import DATA, SUFFIXES, load
 from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.entry import Entry, configured, find
 from nnlab.catalog.inits import INITS
@@ -28,6 +28,7 @@ from nnlab.core.settings import ExperimentSettings, RunSettings
 from nnlab.core.spec import Spec
 
 S = TypeVar("S", bound=RunSettings)
+E = TypeVar("E", bound=ExperimentSettings)
 
 _TABLES: Final[Mapping[str, Mapping[str, Entry]]] = {
     "data": DATA,
@@ -76,6 +77,26 @@ def resolved(settings: S) -> S:
     if complete.outliers is not None:
         parse_outliers(complete.outliers)
     return complete
+
+
+def prepared(settings: E) -> tuple[E, Dataset]:
+    """Complete settings of an experiment and its data.
+
+    Raises:
+        UsageError: settings that can't be what is meant, or do not fit the data.
+        DataError: data that can't be used.
+    """
+    complete = resolved(settings)
+    dataset = load(
+        complete.data,
+        target=complete.target,
+        task=complete.task,
+        missing=complete.missing,
+        split=parse_split(complete.split),
+    )
+    complete = fitted_to(complete, dataset)
+    check_metric(complete, dataset)
+    return complete, dataset
 
 
 def _merged(spec: Spec, key: str, flagged: Spec | None, spec_flag: str, key_flag: str) -> tuple[Spec, Spec | None]:

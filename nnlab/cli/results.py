@@ -1,0 +1,75 @@
+"""Results that are there already, shown: a directory's answer, or any CSV file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnlab.cli.output import note, show
+from nnlab.core.errors import DataError
+from nnlab.core.settings import OutputSettings
+from nnlab.report.sheets import Sheet
+from nnlab.report.tables import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
+from nnlab.storage.csv_files import COMPARISONS, CURVES, RUNS, SUMMARY, read_csv
+from nnlab.storage.manifest import Manifest, read_manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TABLES = {RUNS: runs_table, CURVES: curves_table, COMPARISONS: lambda frame, **_: comparisons_table(frame)}
+
+
+def show_results(path: Path, output: OutputSettings, *, all_rows: bool = False) -> None:
+    """Show the answer in a results directory: its summary, its notes, and where the files are."""
+    manifest = read_manifest(path)
+    summary = path / SUMMARY
+    if manifest is None or not summary.exists():
+        raise DataError(f"{path} holds no finished results. Run its command again, or name another directory.")
+    show(
+        read_csv(summary),
+        table=partial(summary_table, judging=judging_of(manifest), all_rows=all_rows),
+        output=output,
+        csv=summary.read_bytes(),
+        notes=manifest.notes,
+    )
+    note(f"Files: {path}", output)
+
+
+def judging_of(manifest: Manifest) -> Judging:
+    """How the arms were judged, as the manifest has it."""
+    settings = {name: resolved.value for name, resolved in manifest.settings.items()}
+    threshold = manifest.facts.get("threshold_loss")
+    seeds = f"{len(manifest.seeds)} seed{'s' * (len(manifest.seeds) > 1)}"
+    length = f"{settings['steps']} steps" if settings.get("steps") else f"{settings['epochs']} epochs"
+    return Judging(
+        factor=manifest.factor or "model",
+        metric=str(settings["metric"]),
+        basis=str(manifest.facts.get("basis", "")),
+        threshold_loss=threshold if isinstance(threshold, float) else None,
+        title=f"{settings['data']}, {settings['model']}, {settings['optimizer']}, {seeds}, {length}",
+    )
+
+
+def show_file(path: Path, output: OutputSettings, *, all_rows: bool) -> None:
+    """Show a CSV file as a table; one of nnlab's own in the way that belongs to it."""
+    if path.name == SUMMARY and (manifest := read_manifest(path.parent)) is not None:
+        table = partial(summary_table, judging=judging_of(manifest), all_rows=all_rows)
+    else:
+        table = partial(_TABLES.get(path.name, records_table), all_rows=all_rows)
+    _show(read_csv(path), table, output)
+
+
+def show_stdin(output: OutputSettings, *, all_rows: bool) -> None:
+    """Show a CSV file that comes from a pipe."""
+    text = io.StringIO(sys.stdin.buffer.read().decode("utf-8", errors="replace"))
+    _show(read_csv(text), partial(records_table, all_rows=all_rows), output)
+
+
+def _show(frame: pd.DataFrame, table: partial[Sheet], output: OutputSettings) -> None:
+    if output.format == "auto":
+        # Asked to show, it shows a table, also into a pipe: a CSV file is there already.
+        output = output.model_copy(update={"format": "table"})
+    show(frame, table=table, output=output)

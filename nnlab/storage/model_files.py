@@ -1,0 +1,81 @@
+"""A trained model on disk: `weights.safetensors` and `model.json`, read without running any code of theirs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from nnlab.core.errors import DataError
+from nnlab.core.lazy import lazy
+from nnlab.storage.writing import disk_errors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from safetensors import numpy as safetensors_numpy
+else:
+    safetensors_numpy = lazy("safetensors.numpy")
+
+MODEL: Final = "model"
+WEIGHTS: Final = "weights.safetensors"
+DESCRIPTION: Final = "model.json"
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What `nnlab predict` needs.
+
+    Attributes:
+        weights: by the names that `nn.Sequential` gives them.
+        description: architecture, loss, task, preprocessing, and which run it is, in JSON's types.
+    """
+
+    weights: Mapping[str, np.ndarray]
+    description: Mapping[str, Any]
+
+
+def save_model(directory: Path, model: SavedModel) -> None:
+    """Write the model into `directory`, whole or not at all: a new directory takes the old one's place."""
+    new = directory.with_name(f".{directory.name}.new")
+    with disk_errors(directory):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        safetensors_numpy.save_file(dict(model.weights), new / WEIGHTS)
+        content = {"schema_version": SCHEMA_VERSION, **model.description}
+        (new / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(directory, ignore_errors=True)
+        new.rename(directory)
+
+
+def load_description(directory: Path) -> Mapping[str, Any] | None:
+    """What model.json says, or None where there is no model."""
+    path = directory / DESCRIPTION
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}.") from None
+    if content.get("schema_version") != SCHEMA_VERSION:
+        raise DataError(f"{path} is of schema {content.get('schema_version')!r}; this nnlab reads {SCHEMA_VERSION}.")
+    return content
+
+
+def load_model(directory: Path) -> SavedModel:
+    """The model in `directory`, or in its `model/`.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    for place in (directory, directory / MODEL):
+        description = load_description(place)
+        if description is not None:
+            try:
+                return SavedModel(safetensors_numpy.load_file(place / WEIGHTS), description)
+            except Exception as error:  # noqa: BLE001 - safetensors raises errors of its own, from Rust, of no common class
+                raise DataError(f"{place / WEIGHTS} can't be read: {error}.") from None
+    raise DataError(f"{directory} holds no model. `nnlab train --out DIR` makes one, in DIR/{MODEL}.")

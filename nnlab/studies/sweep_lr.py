@@ -1,0 +1,72 @@
+"""Which learning rate? One model at many rates, over several seeds, with a verdict for each rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from nnlab.core.settings import SweepLrSettings
+from nnlab.studies.experiment import Arm, Experiment, run_settings
+from nnlab.studies.judging import judged
+from nnlab.studies.resolve import prepared
+from nnlab.studies.study import Conclusion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nnlab.analysis.verdicts import SweepVerdict
+
+
+class SweepLr:
+    """The study behind `nnlab sweep-lr`."""
+
+    command: Final = "sweep-lr"
+
+    def plan(self, settings: SweepLrSettings) -> Experiment:
+        """One arm a rate."""
+        settings, dataset = prepared(settings)
+        arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)  # type: ignore[attr-defined]
+        return Experiment(self.command, "lr", arms, settings, dataset)
+
+    def probe(self, experiment: Experiment) -> Mapping[str, object]:
+        """For SGD, the sharpness at the start and the rate that theory says it bears."""
+        if experiment.settings.optimizer.name != "sgd":
+            return {}
+        from nnlab.catalog.optimizers import optimizer_values
+        from nnlab.catalog.torch_optimizers import stability_limit
+        from nnlab.studies.running import starting_sharpness
+
+        run = experiment.runs()[0]
+        sharpness = starting_sharpness(run)
+        if sharpness is None:
+            return {}
+        limit = stability_limit("sgd", optimizer_values(experiment.settings.optimizer), sharpness)
+        return {"sharpness": sharpness, "sharpness_seed": run.seed, "stability_limit": limit}
+
+    def conclude(
+        self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Mapping[str, object]
+    ) -> Conclusion:
+        """A verdict for each rate by training loss; the best rate by validation."""
+        from nnlab.analysis.verdicts import sweep_verdict
+
+        sweep = sweep_verdict(runs)
+        verdicts = {rate.arm: (rate.verdict, rate.reason) for rate in sweep.rates}
+        notes = [*_advice(sweep), *_limit(facts)]
+        return judged(experiment, runs, curves, verdicts=verdicts, collapsed=sweep.collapsed, notes=notes)
+
+
+def _advice(sweep: SweepVerdict) -> Sequence[str]:
+    return [f"The least training loss is at the grid's end: {sweep.advice}."] if sweep.advice else []
+
+
+def _limit(facts: Mapping[str, object]) -> Sequence[str]:
+    limit, sharpness = facts.get("stability_limit"), facts.get("sharpness")
+    if not isinstance(limit, float) or not isinstance(sharpness, float):
+        return []
+    return [
+        f"At the start (seed {facts['sharpness_seed']}) the largest curvature is {sharpness:.4g}: "
+        f"full-batch descent on a quadratic would diverge above lr {limit:.4g}. A hint, not a verdict."
+    ]
+
+
+SWEEP_LR: Final = SweepLr()

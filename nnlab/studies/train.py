@@ -1,0 +1,44 @@
+"""How does this configuration train? One arm, any number of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from nnlab.core.settings import TrainSettings
+from nnlab.studies.experiment import Arm, Experiment, run_settings
+from nnlab.studies.judging import judged
+from nnlab.studies.resolve import prepared
+from nnlab.studies.study import Conclusion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Train:
+    """The study behind `nnlab train`."""
+
+    command: Final = "train"
+
+    def plan(self, settings: TrainSettings) -> Experiment:
+        """One arm, named for its model."""
+        settings, dataset = prepared(settings)
+        arm = Arm(str(settings.model), run_settings(settings))
+        return Experiment(self.command, None, (arm,), settings, dataset)
+
+    def probe(self, experiment: Experiment) -> Mapping[str, object]:  # noqa: ARG002
+        """Nothing is measured beside the runs."""
+        return {}
+
+    def conclude(
+        self,
+        experiment: Experiment,
+        runs: pd.DataFrame,
+        curves: pd.DataFrame,
+        facts: Mapping[str, object],  # noqa: ARG002
+    ) -> Conclusion:
+        """The one arm's scores over its seeds."""
+        return judged(experiment, runs, curves)
+
+
+TRAIN: Final = Train()

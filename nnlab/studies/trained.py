@@ -1,0 +1,84 @@
+"""A trained network as data, and its use: what `nnlab train` keeps and `nnlab predict` applies.
+
+Shapes: N rows, C scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from nnlab.catalog.links import LINKS, decide, probabilities
+from nnlab.catalog.losses import LOSSES
+from nnlab.catalog.preprocessing import Preprocessing, encode
+from nnlab.core.settings import RunSettings
+from nnlab.engine.fit import Fitted
+from nnlab.engine.looped import module_of
+from nnlab.engine.plan import Shape, layers_of
+from nnlab.engine.sources import Sources
+
+
+def description_of(fitted: Fitted, sources: Sources) -> dict[str, Any]:
+    """What is needed, beside the weights, to use the network again; in JSON's types."""
+    run = fitted.record.run
+    shape = sources.shape(run)
+    return {
+        "run_id": run.run_id,
+        "seed": run.seed,
+        "settings": run.settings.spelled(),
+        "features": shape.features,
+        "num_classes": shape.num_classes,
+        "scores": {name: value for name, value in fitted.record.scores.items() if np.isfinite(value)},
+        "preprocessing": sources.parts(run.settings, run.seed).preprocessing.to_json(),
+    }
+
+
+def weights_of(fitted: Fitted) -> dict[str, np.ndarray]:
+    """The parameters as arrays; bfloat16, which NumPy lacks, as float32."""
+    assert fitted.weights is not None
+    exact = {name: w.float() if w.dtype == torch.bfloat16 else w for name, w in fitted.weights.items()}
+    return {name: w.contiguous().numpy() for name, w in exact.items()}
+
+
+def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], data: Path) -> pd.DataFrame:
+    """A row for each row of `data`: the class and each class's probability, or the number in the target's own unit.
+
+    Args:
+        description: from `description_of`.
+        weights: from `weights_of`.
+        data: a table with the columns that the network was trained on, in any order; others are passed over.
+
+    Raises:
+        DataError: a column is missing, or a cell can't be what it must be.
+    """
+    preprocessing = Preprocessing.from_json(description["preprocessing"])
+    x = preprocessing.inputs(encode(data, preprocessing))
+    scores = _scores(description, weights, x)
+    link = LOSSES[str(RunSettings.checked(description["settings"]).loss).partition(":")[0]].link
+    if preprocessing.task == "regression":
+        number = LINKS[link](scores)[0].numpy()
+        return pd.DataFrame({preprocessing.target: preprocessing.in_target_unit(number)})
+    names = np.array(preprocessing.class_names)
+    table = {preprocessing.target: names[decide(scores, link).numpy()]}
+    shares = probabilities(scores, link)
+    if shares is not None:
+        table |= {f"p({name})": shares[index].numpy() for index, name in enumerate(names)}
+    return pd.DataFrame(table)
+
+
+def _scores(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], x: np.ndarray) -> Tensor:
+    """Scores [C, N], in float64."""
+    settings = RunSettings.checked(description["settings"])
+    preprocessing = description["preprocessing"]
+    shape = Shape(preprocessing["task"], description["features"], description["num_classes"], 0, 0, 0)
+    model = module_of(layers_of(settings, shape), torch.Generator()).double().eval()
+    model.load_state_dict({name: torch.from_numpy(w).double() for name, w in weights.items()}, strict=False)
+    with torch.no_grad():
+        scores: Tensor = model(torch.from_numpy(x)).T
+    return scores
