@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
 from nnlab import __version__
-from nnlab.cli.options import Given, with_options
+from nnlab.cli.options import Given, with_display, with_options
 from nnlab.cli.output import close_quietly, error
 from nnlab.core.errors import NnlabError
-from nnlab.core.settings import Settings, SweepLrSettings, TrainSettings
+from nnlab.core.settings import DisplaySettings, Settings, SweepLrSettings, TrainSettings
 
 S = TypeVar("S", bound=Settings)
 
@@ -50,7 +51,7 @@ def _version(value: bool) -> None:
 @app.callback()
 def nnlab(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", help="Show the version.", metavar="", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """A laboratory for training neural networks: whole experiments as one batched program, with error bars and verdicts."""
@@ -72,6 +73,51 @@ def train(given: Given[TrainSettings]) -> None:
     from nnlab.studies.train import TRAIN
 
     answer(TRAIN, given)
+
+
+def predict(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `nnlab train` wrote.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .parquet or .npz file with the same columns.")],
+    output: DisplaySettings,
+) -> None:
+    """Apply a trained model to new rows: CSV in, CSV out, classes by name."""
+    from nnlab.cli.output import show
+    from nnlab.report.tables import records_table
+    from nnlab.storage.model_files import load_model
+
+    model = load_model(directory)
+    from nnlab.studies.trained import predictions
+
+    show(predictions(model.description, model.weights, data), table=records_table, output=output)
+
+
+def show(
+    output: DisplaySettings,
+    what: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR|FILE.csv|-]", help="Results, a CSV file, or - for a pipe; else the newest results."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every row of a long table.", metavar="")] = False,
+) -> None:
+    """Show any result as a table."""
+    from nnlab.cli.results import newest_results, show_file, show_results, show_stdin
+
+    if output.format == "auto":
+        # Asked to show, it shows a table also into a pipe: the CSV file is there already.
+        output = output.model_copy(update={"format": "table"})
+    what = newest_results() if what is None else what
+    if str(what) == "-":
+        show_stdin(output, all_rows=every)
+    elif what.is_dir():
+        show_results(what, output, all_rows=every)
+    else:
+        show_file(what, output, all_rows=every)
+
+
+app.command("predict")(with_display(predict))
+app.command("show")(with_display(show))
 
 
 def main() -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args, g
 import typer
 
 from nnlab.core.errors import UsageError, did_you_mean
-from nnlab.core.settings import Origin, OutputSettings, Settings, flag
+from nnlab.core.settings import DisplaySettings, Origin, OutputSettings, Settings, flag
 
 S = TypeVar("S", bound=Settings)
 
@@ -66,6 +66,21 @@ def with_options(command: str, settings: type[S], run: Callable[[Given[S]], None
     return with_given
 
 
+def with_display(run: Callable[..., None]) -> Callable[..., None]:
+    """A function that Typer can make a command of: the parameters of `run`, whose `output` is made of the display's options."""
+
+    def with_output(**flags: Any) -> None:
+        own = {name: flags.pop(name) for name in list(flags) if name not in DisplaySettings.model_fields}
+        given = {name: value for name, value in flags.items() if value is not None}
+        values = {name: value for name, value in _environment().items() if name in DisplaySettings.model_fields}
+        run(**own, output=DisplaySettings.checked(values | given))
+
+    own = [p for name, p in inspect.signature(run, eval_str=True).parameters.items() if name != "output"]
+    with_output.__signature__ = inspect.Signature([*own, *_parameters(DisplaySettings)])  # type: ignore[attr-defined]
+    with_output.__doc__ = run.__doc__
+    return with_output
+
+
 def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
     for name, field in settings.model_fields.items():
         extra = field.json_schema_extra
@@ -77,7 +92,7 @@ def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
             help=_help(name, settings),
             rich_help_panel=str(extra["panel"]),
             show_default=False,
-            metavar=None if is_flag else str(extra["metavar"]) or _metavar(field.annotation),
+            metavar="" if is_flag else str(extra["metavar"]) or _metavar(name, field.annotation),
             autocompletion=None if is_flag else _completion(name, field.annotation),
         )
         annotation = Annotated[bool | None if is_flag else str | None, option]
@@ -86,23 +101,22 @@ def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
 
 def _help(name: str, settings: type[Settings]) -> str:
     field = settings.model_fields[name]
-    words = field.description or ""
-    if field.default is None or field.default is False or "[default" in words:
+    words, choices = field.description or "", _choices(field.annotation)
+    if choices and not all(choice in words for choice in choices):
+        words = f"{words} One of {', '.join(choices)}."
+    if field.default is None or field.default is False or "(default" in words:
         return words
     default = "on" if field.default is True else str(field.default)
-    return f"{words} [default: {default}]"
+    return f"{words} (default: {default})"
 
 
 def _choices(annotation: object) -> tuple[str, ...]:
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return ()
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 
-def _metavar(annotation: object) -> str:
-    choices = _choices(annotation)
-    if choices:
-        return "|".join(choices)
+def _metavar(name: str, annotation: object) -> str:
+    if _choices(annotation):
+        return name.split("_")[-1].upper()
     words = {int: "N", float: "X", str: "TEXT"}
     return words.get(annotation, "SPEC") if isinstance(annotation, type) else "SPEC"
 

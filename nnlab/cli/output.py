@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from nnlab.core.settings import OutputSettings
+    from nnlab.core.settings import DisplaySettings
     from nnlab.report.sheets import Sheet
 
 Format = Literal["table", "csv", "json", "jsonl", "markdown"]
@@ -37,7 +37,7 @@ def show(
     frame: pd.DataFrame,
     *,
     table: Callable[[pd.DataFrame], Sheet],
-    output: OutputSettings,
+    output: DisplaySettings,
     csv: bytes | None = None,
     notes: Sequence[str] = (),
 ) -> None:
@@ -73,7 +73,7 @@ def _csv_bytes(frame: pd.DataFrame) -> bytes:
     return text.getvalue().encode()
 
 
-def chosen_format(output: OutputSettings) -> Format:
+def chosen_format(output: DisplaySettings) -> Format:
     """The format to write: what was asked for, else a table for a terminal and CSV for anything else."""
     if output.format != "auto":
         return output.format
@@ -184,7 +184,7 @@ def error(message: str, *, no_color: bool = False) -> None:
     _stderr(no_color=no_color).print(Text.assemble(("error:", "bold red"), " ", _legible(message)), soft_wrap=True)
 
 
-def note(message: str, output: OutputSettings) -> None:
+def note(message: str, output: DisplaySettings) -> None:
     """Write a message to stderr; not with --quiet."""
     from rich.text import Text
 

@@ -30,8 +30,8 @@ _LINE_EVERY_S: Final = 10.0
 class Progress:
     """A context that shows runs done, runs diverged, the best arm so far and the time left.
 
-    `advance` and `finished` may be called from any thread; drawing is limited to ten times a second, so that a call costs
-    about as much as its lock.
+    `advance` and `finished` may be called from any thread; `advance` draws at most ten times a second, so that a call
+    costs about as much as its lock.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Progress:
         """So many runs have ended one more epoch."""
         with self._lock:
             self._work_done += run_epochs
-            self._tell()
+            self._tell(every_s=_REDRAWN_EVERY_S)
 
     def finished(self, records: Sequence[RunRecord]) -> None:
         """These runs are over, also those that ended before their last epoch."""
@@ -93,11 +93,12 @@ class Progress:
                 self._work_done += self._epochs - record.epochs
                 score = record.scores.get(self._metric) if record.status == "done" else None
                 self._scores.setdefault(record.run.arm, []).append(float("nan") if score is None else score)
-            self._tell()
+            self._tell(every_s=0.0)
 
-    def _tell(self) -> None:
+    def _tell(self, *, every_s: float) -> None:
+        """Draw the bar again, not more often than every so many seconds; without one, write a line now and then."""
         now = time.monotonic()
-        if self._quiet or now - self._told < (_LINE_EVERY_S if self._bar is None else _REDRAWN_EVERY_S):
+        if self._quiet or now - self._told < (_LINE_EVERY_S if self._bar is None else every_s):
             return
         self._told = now
         if self._bar is not None:

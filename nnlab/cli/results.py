@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 from nnlab.cli.output import note, show
 from nnlab.core.errors import DataError
-from nnlab.core.settings import OutputSettings
-from nnlab.report.sheets import Sheet
+from nnlab.core.settings import DisplaySettings
 from nnlab.report.tables import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
 from nnlab.storage.csv_files import COMPARISONS, CURVES, RUNS, SUMMARY, read_csv
-from nnlab.storage.manifest import Manifest, read_manifest
+from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 _TABLES = {RUNS: runs_table, CURVES: curves_table, COMPARISONS: lambda frame, **_: comparisons_table(frame)}
 
 
-def show_results(path: Path, output: OutputSettings, *, all_rows: bool = False) -> None:
+def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False) -> None:
     """Show the answer in a results directory: its summary, its notes, and where the files are."""
     manifest = read_manifest(path)
     summary = path / SUMMARY
@@ -36,6 +35,18 @@ def show_results(path: Path, output: OutputSettings, *, all_rows: bool = False) 
         notes=manifest.notes,
     )
     note(f"Files: {path}", output)
+
+
+def newest_results(root: Path = Path("results")) -> Path:
+    """The results directory that was written last.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = sorted(root.glob(f"*/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise DataError(f"There are no results under {root}/ here. `nnlab sweep-lr` makes some, or name a directory.")
+    return found[-1].parent
 
 
 def judging_of(manifest: Manifest) -> Judging:
@@ -53,23 +64,16 @@ def judging_of(manifest: Manifest) -> Judging:
     )
 
 
-def show_file(path: Path, output: OutputSettings, *, all_rows: bool) -> None:
+def show_file(path: Path, output: DisplaySettings, *, all_rows: bool) -> None:
     """Show a CSV file as a table; one of nnlab's own in the way that belongs to it."""
     if path.name == SUMMARY and (manifest := read_manifest(path.parent)) is not None:
         table = partial(summary_table, judging=judging_of(manifest), all_rows=all_rows)
     else:
         table = partial(_TABLES.get(path.name, records_table), all_rows=all_rows)
-    _show(read_csv(path), table, output)
+    show(read_csv(path), table=table, output=output)
 
 
-def show_stdin(output: OutputSettings, *, all_rows: bool) -> None:
+def show_stdin(output: DisplaySettings, *, all_rows: bool) -> None:
     """Show a CSV file that comes from a pipe."""
     text = io.StringIO(sys.stdin.buffer.read().decode("utf-8", errors="replace"))
-    _show(read_csv(text), partial(records_table, all_rows=all_rows), output)
-
-
-def _show(frame: pd.DataFrame, table: partial[Sheet], output: OutputSettings) -> None:
-    if output.format == "auto":
-        # Asked to show, it shows a table, also into a pipe: a CSV file is there already.
-        output = output.model_copy(update={"format": "table"})
-    show(frame, table=table, output=output)
+    show(read_csv(text), table=partial(records_table, all_rows=all_rows), output=output)

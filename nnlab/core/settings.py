@@ -199,7 +199,7 @@ class RunSettings(Settings):
 class ExperimentSettings(RunSettings):
     """A run's settings, the seeds, and how the answer is judged."""
 
-    seeds: SeedList = setting("10", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms")
+    seeds: SeedList = setting("10", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms", metavar="SEEDS")
     metric: str = setting("val_loss", "What arms are judged by.", role="analysis", panel="Judging", metavar="METRIC")
     threshold_loss: Threshold = setting(
         "auto", "Loss that steps_to_threshold counts to.", role="analysis", panel="Judging", metavar="X|auto"
@@ -214,7 +214,7 @@ class TrainSettings(ExperimentSettings):
     """`nnlab train`: one configuration, one seed unless more are asked for."""
 
     epochs: CountSetting = setting(20, "Passes over the training part.")
-    seeds: SeedList = setting("1", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms")
+    seeds: SeedList = setting("1", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms", metavar="SEEDS")
 
 
 class SweepLrSettings(ExperimentSettings):
@@ -225,18 +225,23 @@ class SweepLrSettings(ExperimentSettings):
     )
 
 
-class OutputSettings(Settings):
+class DisplaySettings(Settings):
+    """How an answer looks: nothing here changes a number or a file."""
+
+    format: Literal["auto", "table", "csv", "json", "jsonl", "markdown"] = setting(
+        "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
+    )
+    quiet: bool = setting(False, "No progress, no notes.", role="execution", panel="Output")
+    no_color: bool = setting(False, "No colour.", role="execution", panel="Output")
+
+
+class OutputSettings(DisplaySettings):
     """Where the answer goes and how it looks: nothing here changes a number."""
 
     out: str | None = setting(None, "Directory for the results.", role="execution", panel="Output", metavar="DIR")
     name: str | None = setting(
         None, "Name of the directory under results/COMMAND/.", role="execution", panel="Output", metavar="NAME"
     )
-    format: Literal["auto", "table", "csv", "json", "jsonl", "markdown"] = setting(
-        "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
-    )
     dry_run: bool = setting(False, "Show what would be run, and its cost.", role="execution", panel="Output")
     fresh: bool = setting(False, "Set old results aside and start again.", role="execution", panel="Output")
-    quiet: bool = setting(False, "No progress, no notes.", role="execution", panel="Output")
-    verbose: bool = setting(False, "Say more on stderr.", role="execution", panel="Output")
-    no_color: bool = setting(False, "No colour.", role="execution", panel="Output")
+    verbose: bool = setting(False, "Say on stderr what is done, and how.", role="execution", panel="Output")

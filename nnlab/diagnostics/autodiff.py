@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from nnlab.diagnostics.differences import FOREIGN_ERRORS, Outputs
+from nnlab.diagnostics.frozen import dual_numbers
 from nnlab.diagnostics.problem import Problem, constants
 from nnlab.diagnostics.subjects import Backward, Subject, Tensors
-from nnlab.diagnostics.tracing import dual_numbers
 
 
-class Raised(Exception):
+class RaisedError(Exception):
     """The gradient under test raised; the message says what."""
 
 
@@ -22,10 +22,10 @@ def reverse(problem: Problem) -> dict[str, Tensor]:
     """The gradient of weights . f by every tensor, from one backward pass (or from the subject's hand-written one).
 
     Raises:
-        Raised: the backward pass did.
+        RaisedError: the backward pass did.
     """
     fixed = constants(problem.subject, problem.dtype, torch.float64)
-    found = gradient(problem.subject, problem.at.outputs, problem.point, fixed, problem.cotangent_M)
+    found = gradient(problem.subject, problem.at.outputs, problem.point, fixed, problem.cotangent)
     return {name: part / problem.unit for name, part in found.items()}
 
 
@@ -39,7 +39,7 @@ def gradient(
         fixed: the subject's constants in that dtype, for a gradient written by hand.
 
     Raises:
-        Raised: the backward pass did.
+        RaisedError: the backward pass did.
     """
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in point.items()}
     try:
@@ -50,7 +50,7 @@ def gradient(
             return {name: torch.zeros_like(leaf) for name, leaf in point.items()}
         found = torch.autograd.grad(result, list(leaves.values()), cotangent, allow_unused=True, materialize_grads=True)
     except FOREIGN_ERRORS as reason:
-        raise Raised(f"raises {type(reason).__name__}: {str(reason).splitlines()[0]}") from reason
+        raise RaisedError(f"raises {type(reason).__name__}: {str(reason).splitlines()[0]}") from reason
     return {name: part.detach() for name, part in zip(leaves, found, strict=True)}
 
 
@@ -66,7 +66,7 @@ def forward(problem: Problem) -> dict[str, Tensor]:
     """The gradient of weights . f from forward mode, one tangent for every entry.
 
     Raises:
-        Raised: an operation has no forward derivative, or raised.
+        RaisedError: an operation has no forward derivative, or raised.
     """
     return {name: _forward_by(problem, name) for name in problem.point}
 
@@ -79,11 +79,11 @@ def _forward_by(problem: Problem, name: str) -> Tensor:
             for entry in range(tensor.numel()):
                 tangent = torch.zeros_like(tensor)
                 tangent.view(-1)[entry] = 1.0
-                dual = forward_ad.make_dual(tensor.clone(), tangent)
-                result = forward_ad.unpack_dual(problem.at.outputs({**problem.point, name: dual})).tangent
-                gradient[entry] = 0.0 if result is None else float(result.detach() @ problem.weights_M)
+                dual = forward_ad.make_dual(tensor.clone(), tangent)  # type: ignore[no-untyped-call]
+                result = forward_ad.unpack_dual(problem.at.outputs({**problem.point, name: dual})).tangent  # type: ignore[no-untyped-call]
+                gradient[entry] = 0.0 if result is None else float(result.detach() @ problem.weights)
     except FOREIGN_ERRORS as reason:
-        raise Raised(f"raises {type(reason).__name__}: {str(reason).splitlines()[0]}") from reason
+        raise RaisedError(f"raises {type(reason).__name__}: {str(reason).splitlines()[0]}") from reason
     return gradient.view_as(tensor)
 
 
@@ -106,7 +106,7 @@ def gradient_subject(problem: Problem) -> Subject:
             found = torch.autograd.grad(
                 result,
                 list(leaves.values()),
-                problem.weights_M,
+                problem.weights,
                 create_graph=True,
                 allow_unused=True,
                 materialize_grads=True,

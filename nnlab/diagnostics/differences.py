@@ -64,7 +64,7 @@ class Evaluator:
             try:
                 parts = self._batched_parts(name, entries_P, values_P)
                 return torch.cat([reduced(part) for part in parts])
-            except (_Miscarried, Warning, *FOREIGN_ERRORS):  # if it is the function's own the loop raises it again
+            except (_MiscarriedError, Warning, *FOREIGN_ERRORS):  # if it is the function's own the loop raises it again
                 pass
         return torch.cat([reduced(part) for part in self._looped_parts(name, entries_P, values_P)])
 
@@ -73,17 +73,19 @@ class Evaluator:
         size = self._together_at_most(name)
         # One buffer serves all parts: writing the copies afresh for each cost a quarter of the whole check.
         copies = tensor.flatten().repeat(min(size, len(entries_P)), 1)
-        for index, (entries, values) in enumerate(zip(entries_P.split(size), values_P.split(size), strict=True)):
+        for index, (entries, values) in enumerate(
+            zip(torch.split(entries_P, size), torch.split(values_P, size), strict=True)
+        ):
             part, each = copies[: len(entries)], torch.arange(len(entries))
             part[each, entries] = values
             outputs = self._together(name, part.view(len(entries), *tensor.shape))
             if index == 0 and not _close(outputs[-1], self._alone(name, int(entries[-1]), values[-1])):
-                raise _Miscarried
+                raise _MiscarriedError
             yield outputs
             part[each, entries] = tensor.flatten()[entries]
 
     def _looped_parts(self, name: str, entries_P: Tensor, values_P: Tensor) -> Iterator[Tensor]:
-        for entries, values in zip(entries_P.split(64), values_P.split(64), strict=True):
+        for entries, values in zip(torch.split(entries_P, 64), torch.split(values_P, 64), strict=True):
             yield torch.stack([self._alone(name, int(e), v) for e, v in zip(entries, values, strict=True)])
 
     def _together_at_most(self, name: str) -> int:
@@ -105,7 +107,7 @@ class Evaluator:
             return self.outputs({**self.point, name: changed})
 
 
-class _Miscarried(Exception):
+class _MiscarriedError(Exception):
     """vmap gave something else than the function gives alone."""
 
 

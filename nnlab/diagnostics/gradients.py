@@ -1,11 +1,7 @@
 """Is the gradient right, tensor by tensor, and if not, what is the bug?
 
-The gradient of every named tensor is held against central differences in every entry. An entry passes where
-
-    |a - n| <= tolerance * max(|a|, |n|, floor),
-
-with the floor chosen so that tolerance * floor is what rounding does to a difference: 8 * noise / step. What does not pass is
-looked at again (`kinks.py`); what is then still wrong is explained (`causes.py`, `terms.py`).
+The gradient of every named tensor is held against central differences in every entry (`comparison.py`); what is wrong is
+explained (`causes.py`, `terms.py`).
 
 N entries of a tensor, M outputs.
 """
@@ -14,158 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream
 from nnlab.diagnostics import autodiff
 from nnlab.diagnostics.causes import Cause, Evidence, likely_cause
-from nnlab.diagnostics.differences import STEP, richardson, slopes, step_scales
-from nnlab.diagnostics.kinks import closer_look, frozen_look, slope_along
+from nnlab.diagnostics.comparison import Comparison, Numeric, compare, numeric_gradient
+from nnlab.diagnostics.differences import step_scales
+from nnlab.diagnostics.gradient_report import DTYPES, GradientRow, Method, Report, Verdict
+from nnlab.diagnostics.kinks import slope_along
 from nnlab.diagnostics.precision import low_precision_gradient, rounding_bounds
 from nnlab.diagnostics.problem import Problem, prepared
 from nnlab.diagnostics.subjects import Backward, Function, Subject, Tensors
 from nnlab.diagnostics.terms import changed_term
-
-Verdict = Literal["ok", "kink", "wrong"]
-
-CHECKS: Final = ("reverse", "forward", "second", "undefined", "batched")
-DTYPES: Final[Mapping[str, torch.dtype]] = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-# Differences in float64 are good to 1e-9 or better on anything that a network computes; a bug is off by far more.
-TOLERANCE: Final = 1e-6
-_MOST_LOOKS: Final = 512
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a gradient is checked.
-
-    Attributes:
-        checks: of CHECKS: reverse mode, forward mode, second order, undefined and batched upstream gradients.
-        step: relative step of the differences; each entry's is this times its size, at least the tensor's typical one.
-        sample: how many entries of every tensor; None for all. The rest is then asked along random directions.
-        directions: how many.
-        dtype: the precision under test; the reference is float64 on the CPU.
-        device: where that gradient is computed.
-        tolerance: relative, in float64.
-        seed: of the weights, the sample, the directions and a stochastic layer's draws.
-    """
-
-    checks: tuple[str, ...] = ("reverse",)
-    step: float = STEP
-    sample: int | None = None
-    directions: int = 4
-    dtype: str = "float64"
-    device: str = "cpu"
-    tolerance: float = TOLERANCE
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for check in self.checks:
-            if check not in CHECKS:
-                raise unknown("check", check, CHECKS)
-        if self.dtype not in DTYPES:
-            raise unknown("--dtype", self.dtype, DTYPES)
-        if not 0 < self.step < 1:
-            raise UsageError(f"--step takes a number between 0 and 1, not {self.step!r}; 1e-4 is usual.")
-        if self.sample is not None and self.sample < 1:
-            raise UsageError(f"--sample takes a count of 1 or more, not {self.sample!r}.")
-
-    @property
-    def is_low(self) -> bool:
-        """Whether the gradient under test is another than float64's on the CPU."""
-        return self.dtype != "float64" or self.device != "cpu"
-
-
-@dataclass(frozen=True)
-class GradientRow:
-    """What was found of one tensor by one check: a row of gradcheck.csv.
-
-    Attributes:
-        shape: `4x3`; empty for a scalar.
-        entries: how many were compared.
-        max_abs_error: the largest |analytic - numeric|.
-        max_rel_error: the largest |analytic - numeric| / max(|analytic|, |numeric|, floor).
-        tolerance: what max_rel_error may be.
-        worst_index: `2,1`; for a complex tensor followed by `real` or `imag`.
-        analytic: the gradient given there; numeric: from differences.
-        cause: the likely bug, or why a kink passes.
-    """
-
-    subject: str
-    check: str
-    parameter: str
-    shape: str
-    entries: int
-    max_abs_error: float
-    max_rel_error: float
-    tolerance: float
-    worst_index: str
-    analytic: float
-    numeric: float
-    verdict: Verdict
-    cause: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a check found.
-
-    Attributes:
-        rows: one for each check and tensor.
-        kinds: the kind of cause of every wrong row, by (check, parameter).
-        evaluation: how the differences were evaluated: `vmap` or `loop`.
-        noise: how far rounding moves the function, absolutely.
-    """
-
-    subject: str
-    rows: tuple[GradientRow, ...]
-    kinds: Mapping[tuple[str, str], str]
-    evaluation: str
-    noise: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.wrong
-
-    @property
-    def wrong(self) -> tuple[GradientRow, ...]:
-        """The rows with a wrong gradient."""
-        return tuple(row for row in self.rows if row.verdict == "wrong")
-
-    def row(self, parameter: str, check: str = "reverse") -> GradientRow:
-        """The row of one tensor."""
-        return next(row for row in self.rows if (row.parameter, row.check) == (parameter, check))
-
-
-@dataclass(frozen=True)
-class Numeric:
-    """What differences say of the entries asked: values [N] and the absolute errors that rounding may leave [N]."""
-
-    entries: Tensor
-    values: Tensor
-    floor: Tensor
-
-
-@dataclass
-class Comparison:
-    """A gradient beside the differences, entry by entry, as the looks go on. All [N]."""
-
-    analytic: Tensor
-    numeric: Tensor
-    floor: Tensor
-    wrong: Tensor
-    kink: Tensor
-    note: str = ""
 
 
 @dataclass
@@ -213,59 +74,6 @@ def check_all(subjects: Iterable[Subject], method: Method) -> tuple[Report, ...]
     return tuple(check_subject(subject, method) for subject in subjects)
 
 
-def numeric_gradient(problem: Problem, name: str, method: Method) -> Numeric:
-    """Central differences at h and h/2, extrapolated, in every entry or a sample."""
-    count = problem.point[name].numel()
-    entries = torch.arange(count)
-    if method.sample is not None and method.sample < count:
-        entries = torch.randperm(count, generator=stream(method.seed, "order"))[: method.sample].sort().values
-    steps = method.step * step_scales(problem.point[name])[entries]
-    seen = slopes(problem.at, name, entries, torch.stack([steps, steps / 2]), problem.weights_M)
-    return Numeric(entries, richardson(seen.central[0], seen.central[1]), 8 * problem.noise / steps)
-
-
-def compare(problem: Problem, name: str, gradient: Tensor, numeric: Numeric, tolerance: float) -> Comparison:
-    """The gradient beside the differences: right, at a kink, or wrong, entry by entry."""
-    analytic = gradient.flatten()[numeric.entries]
-    error = (analytic - numeric.values).abs()
-    allowed = tolerance * torch.maximum(analytic.abs(), numeric.values.abs()) + numeric.floor
-    found = Comparison(
-        analytic, numeric.values.clone(), numeric.floor, ~(error <= allowed), torch.zeros_like(error, dtype=torch.bool)
-    )
-    if found.wrong.any() and analytic.isfinite().all():
-        _look_closer(problem, name, numeric.entries, found, tolerance)
-    return found
-
-
-def _look_closer(problem: Problem, name: str, entries: Tensor, found: Comparison, tolerance: float) -> None:
-    """Ask again about every suspect; about the first few hundred only where none of them is cleared."""
-    suspects = found.wrong.nonzero().flatten()
-    for part in suspects.split(_MOST_LOOKS):
-        cleared = _second_and_third_look(problem, name, entries, found, part, tolerance)
-        if not cleared:
-            return
-
-
-def _second_and_third_look(
-    problem: Problem, name: str, entries: Tensor, found: Comparison, part: Tensor, tolerance: float
-) -> bool:
-    analytic, floor = found.analytic[part], found.floor[part]
-    closer = closer_look(problem, name, entries[part], analytic, tolerance, floor)
-    right, kink, numeric = closer.right, closer.kink, closer.numeric.clone()
-    if kink.any():
-        low, high = closer.spread[kink][0].tolist()
-        found.note = f"kink: one-sided slopes {low:.6g} and {high:.6g}; the value given is a valid subgradient"
-    left = (~right & ~kink).nonzero().flatten()
-    if len(left):
-        held, slope = frozen_look(problem, name, entries[part][left], analytic[left], tolerance, floor[left])
-        kink[left], numeric[left] = held, torch.where(held, slope, numeric[left])
-        if held.any():
-            found.note = "kink: several meet here; the value given is each part's own subgradient, chained"
-    found.numeric[part] = numeric
-    found.wrong[part], found.kink[part] = ~right & ~kink, kink
-    return bool((right | kink).any())
-
-
 def _reverse(findings: _Findings) -> None:
     _mode(findings, "reverse", autodiff.reverse)
     if findings.numeric and findings.method.sample is not None:
@@ -285,7 +93,7 @@ def _mode(findings: _Findings, kind: str, gradient: Callable[[Problem], dict[str
             _append(findings, kind, name, comparison, given[name], again[name])
         if method.is_low and kind == "reverse" and not any(comparison.wrong.any() for comparison in found.values()):
             _low_precision(findings, given, found)
-    except autodiff.Raised as raised:
+    except autodiff.RaisedError as raised:
         _append_raised(findings, kind, str(raised))
 
 
@@ -439,7 +247,7 @@ def _directions(findings: _Findings) -> None:
             torch.randint(0, 2, (method.directions, *tensor.shape), generator=generator, dtype=torch.float64) * 2 - 1
         )
         wanted = (signs * given[name]).flatten(1).sum(dim=1)
-        seen = torch.tensor([slope_along(problem.at, name, sign, step, problem.weights_M) for sign in signs])
+        seen = torch.tensor([slope_along(problem.at, name, sign, step, problem.weights) for sign in signs])
         floor = torch.full_like(wanted, 8 * problem.noise / step) + method.tolerance * given[name].norm()
         wrong = ~((wanted - seen).abs() <= floor + method.tolerance * wanted.abs())
         comparison = Comparison(wanted, seen.to(wanted), floor, wrong, torch.zeros_like(wrong))

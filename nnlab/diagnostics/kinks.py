@@ -30,6 +30,7 @@ from nnlab.diagnostics.differences import (
     slopes,
     step_scales,
 )
+from nnlab.diagnostics.frozen import frozen, has_kinks
 from nnlab.diagnostics.problem import Problem
 
 # The steps, as places on the ladder, at which one-sided slopes are taken: 2^-18 and 2^-20.
@@ -64,7 +65,7 @@ def closer_look(problem: Problem, name: str, entries: Tensor, analytic: Tensor, 
         floor: absolute errors that the plain differences could not resolve [N].
     """
     steps = torch.tensor(LADDER, dtype=torch.float64)[:, None] * step_scales(problem.point[name])[entries]
-    seen = slopes(problem.at, name, entries, steps, problem.weights_M)
+    seen = slopes(problem.at, name, entries, steps, problem.weights)
     right = _met(seen.central, analytic, steps, problem.noise, rtol, floor)
     low, high, kinked = _one_sided(seen, steps, problem.noise)
     slack = rtol * torch.maximum(low.abs(), high.abs()) + 16 * problem.noise / steps[_NARROW]
@@ -118,16 +119,16 @@ def frozen_look(
     nothing = torch.zeros(len(entries), dtype=torch.bool), analytic
     with torch.no_grad():
         calls = tracing.record(problem.at.outputs, problem.point)
-    if not tracing.has_kinks(calls):
+    if not has_kinks(calls):
         return nothing
-    at = Evaluator(tracing.frozen(problem.at.outputs, calls), problem.point, problem.at.num_outputs, batched=False)
+    at = Evaluator(frozen(problem.at.outputs, calls), problem.point, problem.at.num_outputs, batched=False)
     try:
         if len(entries) > _FEW:
             agrees = _agrees_along_signs(problem, at, name, entries, analytic, rtol, floor)
             return torch.full((len(entries),), agrees), analytic
         scale = STEP * step_scales(problem.point[name])[entries]
-        seen = slopes(at, name, entries, torch.stack([scale, scale / 2]), problem.weights_M).central
-    except (tracing.Mismatch, *FOREIGN_ERRORS):
+        seen = slopes(at, name, entries, torch.stack([scale, scale / 2]), problem.weights).central
+    except (tracing.MismatchError, *FOREIGN_ERRORS):
         return nothing
     numeric = richardson(seen[0], seen[1])
     return (numeric - analytic).abs() <= rtol * torch.maximum(numeric.abs(), analytic.abs()) + floor, numeric
@@ -143,7 +144,7 @@ def _agrees_along_signs(
         signs = torch.randint(0, 2, (len(entries),), generator=generator, dtype=torch.float64) * 2 - 1
         direction = torch.zeros_like(tensor).flatten()
         direction[entries] = signs
-        numeric = slope_along(at, name, direction.view_as(tensor), step, problem.weights_M)
+        numeric = slope_along(at, name, direction.view_as(tensor), step, problem.weights)
         wanted = float(analytic @ signs)
         if not abs(numeric - wanted) <= rtol * float(analytic.abs().sum()) + float(floor.sum()):
             return False

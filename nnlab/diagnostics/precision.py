@@ -31,7 +31,7 @@ def low_precision_gradient(problem: Problem, dtype: torch.dtype, device: str) ->
     fixed = constants(problem.subject, dtype, device=device)
     outputs = flat_outputs(problem.subject, problem.complex_names, fixed, problem.random_seed)
     point = {name: tensor.to(device=device, dtype=dtype) for name, tensor in problem.point.items()}
-    cotangent = problem.cotangent_M.to(device=device, dtype=dtype)
+    cotangent = problem.cotangent.to(device=device, dtype=dtype)
     found = gradient(problem.subject, outputs, point, fixed, cotangent)
     # The cotangent was rounded too: divided by its own rounded value, a single output costs no accuracy.
     unit = float(cotangent[0]) if len(cotangent) == 1 else 1.0
@@ -55,7 +55,7 @@ def rounding_bounds(problem: Problem, exact: Mapping[str, Tensor], dtype: torch.
         fixed = nudged(constants(problem.subject, dtype, torch.float64), relative, generator)
         outputs = flat_outputs(problem.subject, problem.complex_names, fixed, problem.random_seed)
         point = nudged(problem.point, relative, generator)
-        found = gradient(problem.subject, outputs, point, fixed, problem.cotangent_M)
+        found = gradient(problem.subject, outputs, point, fixed, problem.cotangent)
         for name, part in found.items():
             moved[name] = torch.maximum(moved[name], (part / problem.unit - exact[name]).abs())
     return {

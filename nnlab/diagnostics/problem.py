@@ -31,10 +31,10 @@ class Problem:
     Attributes:
         subject: what was given.
         at: the flat outputs f [M] of the real float64 point, and perturbed ones.
-        cotangent_M: w, what reverse mode is given.
-        weights_M: what differences are weighted with: w, or 1 where there is one output.
-        unit: what reverse mode's gradient is divided by, to be that of `weights_M . f`.
-        noise: how far rounding alone moves weights_M . f.
+        cotangent: w, what reverse mode is given.
+        weights: what differences are weighted with: w, or 1 where there is one output.
+        unit: what reverse mode's gradient is divided by, to be that of `weights . f`.
+        noise: how far rounding alone moves weights . f.
         complex_names: the tensors seen as pairs of reals.
         random_seed: the seed that every evaluation starts from; None where the function draws nothing.
         dtype: what point and constants were rounded to before they were made float64.
@@ -42,8 +42,8 @@ class Problem:
 
     subject: Subject
     at: Evaluator
-    cotangent_M: Tensor
-    weights_M: Tensor
+    cotangent: Tensor
+    weights: Tensor
     unit: float
     noise: float
     complex_names: frozenset[str]
@@ -76,8 +76,8 @@ def prepared(subject: Subject, *, seed: int = 0, dtype: torch.dtype = torch.floa
     return Problem(
         subject=subject,
         at=evaluator(outputs, point, may_batch=random_seed is None),
-        cotangent_M=cotangent,
-        weights_M=weights,
+        cotangent=cotangent,
+        weights=weights,
         unit=unit,
         noise=_noise(outputs, point, weights, seed),
         complex_names=complex_names,

@@ -99,8 +99,9 @@ def of_function(
         inputs: floating and complex ones are differentiated, the others are constants.
         name: defaults to the function's own.
     """
-    if isinstance(function, type):
-        names = _argument_names(function.forward, len(inputs), skip=int("setup_context" not in vars(function)))
+    if isinstance(function, type) and issubclass(function, torch.autograd.Function):
+        takes_context = function.setup_context is torch.autograd.Function.setup_context
+        names = _argument_names(function.forward, len(inputs), skip=int(takes_context))
         call: Callable[..., Tensor] = function.apply
     else:
         names, call = _argument_names(function, len(inputs)), function

@@ -76,7 +76,7 @@ def _rows(problem: Problem, name: str, asked: Asked) -> Cause | None:
     shape = _output_shape(problem)
     if shape is None:
         return None
-    share = jacobian_rows(problem.at, name, asked.entries) * problem.weights_M
+    share = jacobian_rows(problem.at, name, asked.entries) * problem.weights
     for dim, size in enumerate(shape):
         if not 1 < size < len(asked.entries):
             continue
@@ -128,7 +128,7 @@ def _edges(problem: Problem, name: str, asked: Asked) -> Cause | None:
             calls = tracing.record(problem.at.outputs, point)
             passed = tracing.edges(calls, tracing.record(problem.at.outputs, moved))
         found = [_of_edge(problem, name, asked, calls, edge) for edge in reversed(passed[-_MOST_EDGES:])]
-    except (tracing.Mismatch, *FOREIGN_ERRORS):
+    except (tracing.MismatchError, *FOREIGN_ERRORS):
         return None
     fitting = sorted((fit for fit in found if fit is not None), key=lambda fit: fit[0])
     return fitting[0][1] if fitting else None
@@ -139,7 +139,7 @@ def _of_edge(
 ) -> tuple[int, Cause] | None:
     """How the share through one edge was changed, with a rank: the plainest explanation first."""
     at = replace(problem.at, outputs=tracing.cut(problem.at.outputs, calls, edge), batched=False)
-    share = asked.numeric - _slope(at, name, asked.entries, problem.weights_M)
+    share = asked.numeric - _slope(at, name, asked.entries, problem.weights)
     size, whole = float(share.norm()), float(asked.numeric.norm())
     if size < 1e-7 * whole or float((share - asked.numeric).norm()) < 1e-7 * whole:
         return None  # no path goes through it, or all do

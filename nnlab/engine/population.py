@@ -104,7 +104,7 @@ class Population:
 
     def keep(self, living: Sequence[int]) -> None:
         """Go on with these of the runs (positions in `runs`); the others leave."""
-        chosen = torch.tensor(list(living), device=self.device)
+        chosen = torch.tensor(list(living), dtype=torch.int64, device=self.device)
         self.runs = [self.runs[i] for i in living]
         self.rows = [self.rows[i] for i in living]
         self.seed_of_run = self.seed_of_run[chosen]
@@ -163,7 +163,8 @@ class Population:
     def _update(self, lr_R: Tensor) -> None:
         gradients = [whole(g) for g in self.weights.gradients.values()]
         if self.max_norm is not None:
-            clip_norm_(gradients, self.max_norm)
+            # Without the padding, where a rule whose eps is 0 leaves 0 / 0.
+            clip_norm_(list(self.weights.gradients.values()), self.max_norm)
         axes = {name: values[:, None] for name, values in self.axes.items()}
         for (name, p), g in zip(self.weights.parameters.items(), gradients, strict=True):
             state = self.state.setdefault(name, {})

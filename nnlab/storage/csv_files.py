@@ -33,6 +33,24 @@ CURVES: Final = "curves.csv"
 SUMMARY: Final = "summary.csv"
 COMPARISONS: Final = "comparisons.csv"
 
+_RUN: Final = [
+    "run_id",
+    "arm",
+    "seed",
+    "status",
+    "diverged_step",
+    "epochs",
+    "steps",
+    "lr",
+    "init",
+    "loss",
+    "schedule",
+    "optimizer",
+    "model",
+    "data",
+]
+_CURVE: Final = ["run_id", "arm", "seed", "epoch", "step", "lr", "batch_loss", "train_loss", "val_loss"]
+
 # Columns whose cells are text whatever they look like: an arm '0.001' is a name, and so is a run_id '12e3'.
 _TEXT: Final = [
     "run_id",
@@ -64,30 +82,13 @@ _WHOLE: Final = ("diverged_step",)
 
 def run_columns(task: Task) -> tuple[str, ...]:
     """The columns of runs.csv."""
-    before = [
-        "run_id",
-        "arm",
-        "seed",
-        "status",
-        "diverged_step",
-        "epochs",
-        "steps",
-        "lr",
-        "init",
-        "loss",
-        "schedule",
-        "optimizer",
-        "model",
-        "data",
-    ]
     losses = ("train_loss", "batch_loss", "val_loss", "test_loss", "steps_to_threshold")
-    return (*before, *losses, *_metrics("val_", task), *_metrics("test_", task), "constant_loss", "engine")
+    return (*_RUN, *losses, *_metrics("val_", task), *_metrics("test_", task), "constant_loss", "engine")
 
 
 def curve_columns(task: Task) -> tuple[str, ...]:
     """The columns of curves.csv."""
-    before = ("run_id", "arm", "seed", "epoch", "step", "lr", "batch_loss", "train_loss", "val_loss")
-    return (*before, *_metrics("val_", task))
+    return (*_CURVE, *_metrics("val_", task))
 
 
 def _metrics(part: str, task: Task) -> tuple[str, ...]:
@@ -212,12 +213,14 @@ def _table(file: TextIO, name: str, columns: Sequence[str] | None) -> pd.DataFra
         file.seek(0)
         table = pd.read_csv(
             file,
-            usecols=[column for column in header if columns is None or column in columns],
+            usecols=None if columns is None else [column for column in header if column in columns],
             dtype={**dict.fromkeys(_TEXT, "str"), **dict.fromkeys(_WHOLE, "Int64")},
             keep_default_na=False,
             na_values={column: ["", "nan"] for column in header if column not in _TEXT},
             low_memory=False,
         )
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for names of rows
+            raise ValueError("its rows have more cells than its header")
     except ValueError as error:
         raise DataError(f"{name} is no CSV table with a header: {str(error).strip()}.") from None
     return table.astype({column: "boolean" for column in table if _has_flags(table[column])})

@@ -1,10 +1,11 @@
 """The journal: one line for every finished run, the record of truth that all tables are rendered from.
 
-    {"run_id":"4f1c...","row":{...},"curves":{column:[one value an epoch end]}}
+    {"run_id":"4f1c...","row":{column of runs.csv:cell},"curves":{column of curves.csv:[one value an epoch end]}}
 
-Each line is JSON. Numbers that JSON has no word for are the strings "nan", "inf" and "-inf", as the CSV files spell them.
-A line ends with its newline: a kill while it was written leaves a torn last line, which counts as not written and is cut
-off by the next append. Where a run stands twice, its later line holds.
+Each line is JSON; a failed run's has its `reason` before the curves. Numbers that JSON has no word for are the strings
+"nan", "inf" and "-inf", as the CSV files spell them. A line ends with its newline: a kill while it was written leaves a
+torn last line, which counts as not written and is cut off by the next append. Where a run stands twice, its later line
+holds.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class Journal:
         lines = b"".join([_line(run) for run in runs])
         with disk_errors(self.path), self.path.open("ab+") as file:
             end = _end_of_whole_lines(file)
-            file.truncate(end)
+            if end < file.seek(0, os.SEEK_END):
+                file.truncate(end)
             file.write(lines)
             file.flush()
             os.fsync(file.fileno())
@@ -202,7 +204,8 @@ def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
 
 def _spelled(line: bytes) -> dict[str, list[str]]:
     curves: dict[str, list[str]] = _digits.decode(line[line.index(_CURVES) + len(_CURVES) : line.rindex(b"}")].decode())
-    if len({len(values) for values in curves.values()}) > 1:
+    lengths = {len(values) if isinstance(values, list) else None for values in curves.values()}
+    if len(lengths) > 1 or None in lengths:
         raise ValueError
     return curves
 

@@ -25,13 +25,13 @@ def locked(directory: Path) -> Iterator[None]:
         RefusedError: another process holds it.
     """
     lock = FileLock(directory / LOCK)
-    try:
-        with disk_errors(directory):
+    with disk_errors(directory):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise RefusedError(
-            f"{directory} is in use by another nnlab. Wait until it is done, or give another --out or --name."
-        ) from None
+        except Timeout:
+            raise RefusedError(
+                f"{directory} is in use by another nnlab. Wait until it is done, or give another --out or --name."
+            ) from None
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ class Manifest:
         data_hash: of the data's content.
         file_hashes: of the user's own code files, by path.
         started, finished: ISO 8601, UTC; not finished: None.
-        seconds: from start to finish, of all commands that added to the directory.
+        seconds: from start to finish.
         facts: what the study found that has no table: the threshold, the sharpness. Not finite is null.
     """
 

@@ -56,7 +56,7 @@ class SweepLr:
 
 
 def _advice(sweep: SweepVerdict) -> Sequence[str]:
-    return [f"The least training loss is at the grid's end: {sweep.advice}."] if sweep.advice else []
+    return [f"{sweep.advice[0].upper()}{sweep.advice[1:]}."] if sweep.advice else []
 
 
 def _limit(facts: Mapping[str, object]) -> Sequence[str]:

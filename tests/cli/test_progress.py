@@ -85,7 +85,13 @@ with Progress(2, 10, metric="val_loss", factor="lr") as told:
     told.finished([record("[red]", 1, "diverged", 3)])
 """
     mine, theirs = pty.openpty()
-    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", "LANG": "en_US.UTF-8", "PYTHONUTF8": "1", "COLUMNS": "100"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm",
+        "LANG": "en_US.UTF-8",
+        "PYTHONUTF8": "1",
+        "COLUMNS": "100",
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT, env=environment, check=True
     )

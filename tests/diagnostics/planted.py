@@ -1,3 +1,4 @@
+# ruff: noqa: ARG004, ARG005 - a mistake is often to ignore an argument
 """A bank of wrong gradients: every usual mistake, planted in layers of several shapes.
 
 Most are made by one layer, `Spoiled`, whose backward is right but for what a spoil does to the gradient of one argument; so
@@ -223,7 +224,9 @@ def net_bugs() -> list[Planted]:
 
     def net(argument: int, spoil: Spoil) -> Subject:
         generator = torch.Generator().manual_seed(3)
-        module = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), SpoiledLinear(6, 4, argument, spoil), nn.Sigmoid(), nn.Linear(4, 3))
+        module = nn.Sequential(
+            nn.Linear(5, 6), nn.Tanh(), SpoiledLinear(6, 4, argument, spoil), nn.Sigmoid(), nn.Linear(4, 3)
+        )
         module = module.double()
         with torch.no_grad():
             for parameter in module.parameters():
@@ -247,7 +250,13 @@ def net_bugs() -> list[Planted]:
             ("slice",),
             lambda place: place[0] == 1,
         ),
-        Planted("net: a unit's upstream lost", net(0, in_slice(1, 3, lambda g: 0 * g)), before, ("slice",), lambda p: p[0] == 3),
+        Planted(
+            "net: a unit's upstream lost",
+            net(0, in_slice(1, 3, lambda g: 0 * g)),
+            before,
+            ("slice",),
+            lambda p: p[0] == 3,
+        ),
     ]
 
 
@@ -427,7 +436,9 @@ def term_bugs() -> list[Planted]:
             ("x",),
             ("unknown",),
         ),
-        by_hand("relu's mask lost", lambda x: torch.relu(x - 0.1), lambda g, x: g, ((4, 5),), ("x",), ("flat", "unknown")),
+        by_hand(
+            "relu's mask lost", lambda x: torch.relu(x - 0.1), lambda g, x: g, ((4, 5),), ("x",), ("flat", "unknown")
+        ),
         by_hand("nan", torch.tanh, lambda g, x: g * torch.log(x), ((4, 5),), ("x",), ("not finite",)),
     ]
 

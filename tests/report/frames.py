@@ -19,10 +19,24 @@ JUDGING = Judging(
 )
 NOTE = "2/lambda_max at the start: 0.93 (median over seeds)."
 _INF, _NAN = math.inf, math.nan
-_COLUMNS = (
-    "lr n_diverged n_collapsed val_loss_mean val_loss_ci_low val_loss_ci_high test_accuracy_mean test_accuracy_ci_low "
-    "test_accuracy_ci_high train_loss_median steps_to_threshold_median n_reached verdict reason best tied"
-).split()
+_COLUMNS = [
+    "lr",
+    "n_diverged",
+    "n_collapsed",
+    "val_loss_mean",
+    "val_loss_ci_low",
+    "val_loss_ci_high",
+    "test_accuracy_mean",
+    "test_accuracy_ci_low",
+    "test_accuracy_ci_high",
+    "train_loss_median",
+    "steps_to_threshold_median",
+    "n_reached",
+    "verdict",
+    "reason",
+    "best",
+    "tied",
+]
 _ROWS = [
     (1e-3, 0, 0, 2.2931, 2.2900, 2.2962, 0.1412, 0.1361, 0.1464, 2.2899, _INF, 0, "too small", "reaches 1 %", 0, 0),
     (0.0316227766017, 0, 0, 1.5127, 1.4801, 1.5453, 0.4493, 0.4401, 0.4586, 1.4432, 300.0, 8, "too small", "", 0, 0),

@@ -100,9 +100,18 @@ def test_any_cell_of_a_frame_has_a_text(cell, shown):
 
 
 def test_flags_are_read_from_frames_and_from_text():
-    assert [is_true(flag) for flag in (True, False, "true", "false", None, NAN, pd.NA)] == [True, False, True] + [False] * 4
+    assert [is_true(flag) for flag in (True, False, "true", "false", None, NAN, pd.NA)] == [True, False, True] + [
+        False
+    ] * 4
 
 
 def test_numbers_stand_with_their_points_above_each_other():
-    assert aligned(["0.001", "10", "inf", "1.85", "-", "-2"]) == [" 0.001", "10    ", "inf   ", " 1.85 ", "-     ", "-2    "]
+    assert aligned(["0.001", "10", "inf", "1.85", "-", "-2"]) == [
+        " 0.001",
+        "10    ",
+        "inf   ",
+        " 1.85 ",
+        "-     ",
+        "-2    ",
+    ]
     assert aligned([]) == []

@@ -38,7 +38,9 @@ def picture(sheet: Sheet, width: int = 80, encoding: str = "utf-8", **console: o
 
 
 def inits(names: list[str], **cells: object) -> pd.DataFrame:
-    frame = summary().head(len(names)).drop(columns="lr").assign(arm=names, init=names, verdict=["healthy"] * len(names))
+    frame = (
+        summary().head(len(names)).drop(columns="lr").assign(arm=names, init=names, verdict=["healthy"] * len(names))
+    )
     return frame.assign(**cells)
 
 
@@ -109,9 +111,7 @@ def test_the_verdict_and_the_best_can_be_told_without_colour():
 def test_with_colour_the_same_words_stand():
     coloured = picture(sweep_table(summary(), JUDGING), color_system="standard", force_terminal=True)
     assert "\x1b[32mgood" in coloured.replace("\x1b[1;32m", "\x1b[32m")
-    without = picture(
-        sweep_table(summary(), JUDGING), color_system="standard", force_terminal=True, no_color=True
-    )
+    without = picture(sweep_table(summary(), JUDGING), color_system="standard", force_terminal=True, no_color=True)
     assert "32m" not in without
 
 

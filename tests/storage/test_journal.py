@@ -165,9 +165,10 @@ def test_curves_that_are_no_curves_are_named_by_file_and_number(tmp_path, curves
 
 
 def test_a_full_disk_ends_in_words(tmp_path):
-    (tmp_path / "journal.jsonl").symlink_to("/dev/full")
+    journal = Journal(tmp_path)
+    journal.path.symlink_to("/dev/full")
     with pytest.raises(PartialError, match=r"no space is left on its disk\. What was recorded before is safe"):
-        Journal(tmp_path).append([some_run("a")])
+        journal.append([some_run("a")])
 
 
 APPENDING = """

@@ -1,0 +1,146 @@
+"""How a gradient is checked, and what is said of it: the rows of gradcheck.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+
+from nnlab.core.errors import UsageError, unknown
+from nnlab.diagnostics.differences import STEP
+
+Verdict = Literal["ok", "kink", "wrong"]
+
+CHECKS: Final = ("reverse", "forward", "second", "undefined", "batched")
+DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# Differences in float64 are good to 1e-9 or better on anything that a network computes; a bug is off by far more.
+TOLERANCE: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a gradient is checked.
+
+    Attributes:
+        checks: of CHECKS: reverse mode, forward mode, second order, undefined and batched upstream gradients.
+        step: relative step of the differences; each entry's is this times its size, at least the tensor's typical one.
+        sample: how many entries of every tensor; None for all. The rest is then asked along random directions.
+        directions: how many.
+        dtype: the precision under test; the reference is float64 on the CPU.
+        device: where that gradient is computed.
+        tolerance: relative, in float64.
+        seed: of the weights, the sample, the directions and a stochastic layer's draws.
+    """
+
+    checks: tuple[str, ...] = ("reverse",)
+    step: float = STEP
+    sample: int | None = None
+    directions: int = 4
+    dtype: str = "float64"
+    device: str = "cpu"
+    tolerance: float = TOLERANCE
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for check in self.checks:
+            if check not in CHECKS:
+                raise unknown("check", check, CHECKS)
+        if self.dtype not in DTYPES:
+            raise unknown("--dtype", self.dtype, DTYPES)
+        if not 0 < self.step < 1:
+            raise UsageError(f"--step takes a number between 0 and 1, not {self.step!r}; 1e-4 is usual.")
+        if self.sample is not None and self.sample < 1:
+            raise UsageError(f"--sample takes a count of 1 or more, not {self.sample!r}.")
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the gradient under test is another than float64's on the CPU."""
+        return self.dtype != "float64" or self.device != "cpu"
+
+
+@dataclass(frozen=True)
+class GradientRow:
+    """What was found of one tensor by one check: a row of gradcheck.csv.
+
+    Attributes:
+        shape: `4x3`; empty for a scalar.
+        entries: how many were compared.
+        max_abs_error: the largest |analytic - numeric|.
+        max_rel_error: the largest |analytic - numeric| / max(|analytic|, |numeric|, floor).
+        tolerance: what max_rel_error may be.
+        worst_index: `2,1`; for a complex tensor followed by `real` or `imag`.
+        analytic: the gradient given there; numeric: from differences.
+        cause: the likely bug, or why a kink passes.
+    """
+
+    subject: str
+    check: str
+    parameter: str
+    shape: str
+    entries: int
+    max_abs_error: float
+    max_rel_error: float
+    tolerance: float
+    worst_index: str
+    analytic: float
+    numeric: float
+    verdict: Verdict
+    cause: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        rows: one for each check and tensor.
+        kinds: the kind of cause of every wrong row, by (check, parameter).
+        evaluation: how the differences were evaluated: `vmap` or `loop`.
+        noise: how far rounding moves the function, absolutely.
+    """
+
+    subject: str
+    rows: tuple[GradientRow, ...]
+    kinds: Mapping[tuple[str, str], str]
+    evaluation: str
+    noise: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.wrong
+
+    @property
+    def wrong(self) -> tuple[GradientRow, ...]:
+        """The rows with a wrong gradient."""
+        return tuple(row for row in self.rows if row.verdict == "wrong")
+
+    def row(self, parameter: str, check: str = "reverse") -> GradientRow:
+        """The row of one tensor."""
+        return next(row for row in self.rows if (row.parameter, row.check) == (parameter, check))
+
+    def text(self) -> str:
+        """The report in words: every wrong tensor with its worst entry and the likely cause, or that nothing is wrong."""
+        if self.ok:
+            return f"{self.subject}: every gradient is right ({len(self.rows)} checked)."
+        return "\n".join(
+            [f"{self.subject}: {len(self.wrong)} of {len(self.rows)} gradients are wrong.", *map(described, self.wrong)]
+        )
+
+
+def described(row: GradientRow) -> str:
+    """One row in words: where, how far off, and why."""
+    if not row.parameter:
+        return f"  {row.check}: {row.cause}"
+    place = f"{row.parameter}[{row.worst_index}]" if row.worst_index else row.parameter
+    return (
+        f"  {place} ({row.check}): given {row.analytic:.8g}, differences say {row.numeric:.8g}, "
+        f"relative error {row.max_rel_error:.2g} (tolerance {row.tolerance:.1g}). {row.cause}"
+    )

@@ -1,0 +1,171 @@
+"""A run's numbers are the same bits in any company, tile, position and number of threads (native engine, CPU)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import numbers, runs_of, trained
+
+from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.core.records import Run
+from nnlab.engine import plan
+
+POISON: Final = 1e30  # overflows within a few steps
+
+LENGTHS: Final = st.integers(1, 130)
+MODELS: Final = st.one_of(
+    st.just("linear"),
+    st.builds("mlp:hidden={}".format, LENGTHS),
+    st.builds("mlp:hidden={}x{}{}".format, LENGTHS, LENGTHS, st.sampled_from(["", ":norm=layer", ":norm=batch"])),
+    st.builds("mlp:width={}:depth=3:residual=true{}".format, LENGTHS, st.sampled_from(["", ":dropout=0.3:norm=layer"])),
+    st.builds("mlp:hidden={}x{}:dropout=0.5:bias=false".format, LENGTHS, LENGTHS),
+)
+TASKS: Final = {
+    "linear_regression:samples={}:features={}": ["mse", "huber", "log_cosh", "quantile:q=0.3"],
+    "blobs:samples={}:features={}:classes=5:std=5": ["cross_entropy", "focal", "hinge", "mse"],
+    "blobs:samples={}:features={}:classes=2:std=5": ["bce", "focal", "hinge", "nll"],
+}
+OPTIMIZER_SPECS: Final = [*OPTIMIZERS, "sgd:momentum=0.9", "adam:weight_decay=0.01:amsgrad=true", "rmsprop:momentum=0.5"]
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> dict[str, object]:
+    """Settings of any shape: odd widths, short last batches, one row, one feature."""
+    data = draw(st.sampled_from(sorted(TASKS)))
+    samples = draw(st.integers(60, 300))
+    found: dict[str, object] = {
+        "data": data.format(samples, draw(LENGTHS)),
+        "loss": draw(st.sampled_from(TASKS[data])),
+        "model": draw(MODELS),
+        "activation": draw(st.sampled_from(sorted(ACTIVATIONS))),
+        "optimizer": draw(st.sampled_from(OPTIMIZER_SPECS)),
+        "batch_size": draw(LENGTHS),
+        "dtype": draw(st.sampled_from(["float32", "float64"])),
+        "clip_norm": draw(st.sampled_from([None, 0.5])),
+        "class_weights": draw(st.sampled_from(["none", "balanced"])) if "blobs" in data else "none",
+        "steps": draw(st.integers(1, 6)),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def bits(runs: list[Run], *, threads: int = 1) -> dict[str, object]:
+    return {run_id: numbers(fitted) for run_id, fitted in trained(runs, threads=threads).items()}
+
+
+def assert_same(found: Mapping[str, object], among: Mapping[str, object]) -> None:
+    for run_id, value in found.items():
+        assert value == among[run_id], f"{run_id} has other bits"
+
+
+@given(problems())
+@settings(max_examples=60)
+def test_a_run_alone_has_the_same_bits_as_in_company_whatever_the_shapes(problem):
+    company = bits(runs_of(problem, lrs=[0.003, 0.1, POISON, 0.01], seeds=[0, 1]))
+    assert_same(bits(runs_of(problem, lrs=[0.1], seeds=[1])), company)
+    assert_same(bits(runs_of(problem, lrs=[0.01, 0.003], seeds=[0])), company)
+
+
+CONFIGURATIONS: Final = {
+    "mnist1d-sized": {"data": "blobs:samples=500:features=40:classes=10:std=8", "model": "mlp:hidden=100x100"},
+    "odd": {"data": "moons:samples=333", "model": "mlp:hidden=7x13", "batch_size": 33},
+    "adam": {"data": "moons:samples=200", "model": "mlp:hidden=33x5", "optimizer": "adam", "activation": "gelu"},
+    "dropout": {"data": "moons:samples=200", "model": "mlp:hidden=31:norm=layer:dropout=0.2", "batch_size": 17},
+    "batch-norm": {
+        "data": "blobs:samples=200:features=9:std=4",
+        "model": "mlp:width=27:depth=3:norm=batch:residual=true",
+        "optimizer": "rmsprop",
+        "loss": "mse",
+        "dtype": "float64",
+    },
+    "plateau": {
+        "data": "linear_regression:samples=200",
+        "model": "mlp:hidden=19",
+        "schedule": "reduce_on_plateau:patience=0:threshold=0.5",
+        "optimizer": "sgd:momentum=0.9",
+    },
+}
+RATES: Final = [0.001, 0.01, 0.03, 0.1, 0.3, POISON]
+
+
+@pytest.fixture(scope="module")
+def references() -> dict[str, dict[str, object]]:
+    return {name: bits(runs_of({**each, "epochs": 3}, lrs=RATES, seeds=[0, 1, 2])) for name, each in CONFIGURATIONS.items()}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 100])
+def test_the_size_of_the_tiles_changes_no_bit(name, size, references, monkeypatch):
+    monkeypatch.setattr(plan, "_LARGEST_TILE", size)
+    monkeypatch.setattr(plan, "_TILE_ELEMENTS", 10**9)
+    runs = runs_of({**CONFIGURATIONS[name], "epochs": 3}, lrs=RATES, seeds=[0, 1, 2])
+    tiles = plan.tiles_of(runs, lambda run: shape_of(run))
+    assert max(len(tile.runs) for tile in tiles) <= max(size, 1) + size // 2
+    assert bits(runs) == references[name]
+
+
+def shape_of(run: Run) -> plan.Shape:
+    from problems import SOURCES
+
+    return SOURCES.shape(run)
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_number_of_threads_changes_no_bit(name, references, monkeypatch):
+    monkeypatch.setattr(plan, "_LARGEST_TILE", 4)
+    runs = runs_of({**CONFIGURATIONS[name], "epochs": 3}, lrs=RATES, seeds=[0, 1, 2])
+    assert bits(runs, threads=3) == references[name]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_the_place_among_the_runs_changes_no_bit(name, references):
+    runs = runs_of({**CONFIGURATIONS[name], "epochs": 3}, lrs=RATES, seeds=[0, 1, 2])
+    assert bits(runs[::-1]) == references[name]
+    assert bits(runs[5:] + runs[:5]) == references[name]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_run_at_a_poisonous_rate_changes_no_bit_of_its_neighbours(name, references):
+    calm = [rate for rate in RATES if rate != POISON]
+    without = bits(runs_of({**CONFIGURATIONS[name], "epochs": 3}, lrs=calm, seeds=[0, 1, 2]))
+    assert_same(without, references[name])
+
+
+def test_other_schedules_inits_and_momenta_in_the_tile_change_no_bit():
+    base = {"data": "moons:samples=200", "model": "mlp:hidden=13x7", "epochs": 3}
+    variants = [
+        {"optimizer": "sgd:momentum=0.9", "schedule": name, "init": init}
+        for name, init in [
+            ("none", "torch_default"),
+            ("one_cycle:cycle_momentum=true", "torch_default"),
+            ("cosine", "orthogonal"),
+            ("one_cycle", "kaiming_normal"),
+        ]
+    ]
+    runs = [run for i, one in enumerate(variants) for run in runs_of({**base, **one}, seeds=[0, 4], name=str(i))]
+    together = bits(runs)
+    for run in runs:
+        assert bits([run])[run.run_id] == together[run.run_id]
+
+
+def test_plain_sgd_has_the_same_bits_beside_a_schedule_that_cycles_momentum():
+    base = {"data": "moons:samples=200", "model": "mlp:hidden=13x7", "epochs": 3}
+    plain = runs_of({**base, "schedule": "none"}, name="plain")
+    cycled = runs_of({**base, "schedule": "one_cycle:cycle_momentum=true"}, name="cycled")
+    together = bits(plain + cycled)
+    assert bits(plain)["plain|0.1|0"] == together["plain|0.1|0"]
+    assert bits(cycled)["cycled|0.1|0"] == together["cycled|0.1|0"]
+
+
+def test_runs_that_diverge_one_after_the_other_leave_and_the_last_goes_on_unchanged():
+    """Rates so near the limit of a quadratic that each run leaves at an epoch of its own."""
+    problem = {"data": "quadratic", "model": "linear", "epochs": 60, "batch_size": "full"}
+    rates = [0.05, 1.3, 1.5, 2.0, 4.0, 30.0, POISON]
+    together = trained(runs_of(problem, lrs=rates))
+    left_at = [fitted.record.epochs for fitted in together.values()]
+    assert len(set(left_at)) >= 5
+    assert_same(bits(runs_of(problem, lrs=[0.05])), {key: numbers(fitted) for key, fitted in together.items()})
