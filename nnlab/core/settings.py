@@ -165,11 +165,11 @@ class RunSettings(Settings):
 
     model: SpecSetting = setting(Spec("mlp", (("hidden", "100x100"),)), "Model.", panel="Model")
     activation: Annotated[Spec | None, _single(parse_spec), PlainSerializer(lambda s: s and str(s))] = setting(
-        None, "Activation of the hidden units [default: relu].", panel="Model", metavar="SPEC"
+        None, "Activation of the hidden units (default: relu).", panel="Model", metavar="SPEC"
     )
     init: SpecSetting = setting(Spec("torch_default"), "Initial weights.", panel="Model")
     loss: Annotated[Spec | None, _single(parse_spec), PlainSerializer(lambda s: s and str(s))] = setting(
-        None, "Loss [default: cross_entropy, bce or mse by task].", panel="Model", metavar="SPEC"
+        None, "Loss (default: cross_entropy, bce or mse by task).", panel="Model", metavar="SPEC"
     )
 
     optimizer: SpecSetting = setting(Spec("sgd"), "Optimizer.")
@@ -181,7 +181,7 @@ class RunSettings(Settings):
     batch_size: BatchSize = setting(100, "Rows a step, or full.", metavar="N|full")
     shuffle: bool = setting(True, "Draw a new order of the rows every epoch.")
     weight_decay: Annotated[float | None, _kind("NonNegative")] = setting(
-        None, "Weight decay of the optimizer [default: its own].", metavar="X"
+        None, "Weight decay of the optimizer (default: its own).", metavar="X"
     )
     clip_norm: Annotated[float | None, _kind("Positive")] = setting(None, "Clip the gradient's norm.", metavar="X")
     early_stop: Annotated[int | None, _kind("Count")] = setting(
@@ -206,7 +206,7 @@ class ExperimentSettings(RunSettings):
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", role="execution", panel="Machine")
     threads: Annotated[int | None, _kind("Count")] = setting(
-        None, "Tiles computed at once [default: one a core].", role="execution", panel="Machine", metavar="N"
+        None, "Tiles computed at once (default: one a core).", role="execution", panel="Machine", metavar="N"
     )
 
 

@@ -129,7 +129,12 @@ class _Frozen(Replay):
     """Every kink stays on the side, and every maximum with the entry, that it had when recorded."""
 
     def _act(
-        self, index: int, call: Call, func: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        index: int,  # noqa: ARG002 - of interest to a cut only
+        call: Call,
+        func: Callable[..., object],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
     ) -> object:
         if call.name in _CHOICES:
             return call.result

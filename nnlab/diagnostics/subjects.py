@@ -11,6 +11,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ def of_function(
         names = _argument_names(function.forward, len(inputs), skip=int(takes_context))
         call: Callable[..., Tensor] = function.apply
     else:
-        names, call = _argument_names(function, len(inputs)), function
+        names, call = _argument_names(function, len(inputs)), cast("Callable[..., Tensor]", function)
     given = dict(zip(names, inputs, strict=True))
     point = {key: value.detach() for key, value in given.items() if _is_differentiable(value)}
     constants = {key: value for key, value in given.items() if key not in point}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nnlab.catalog.losses import constant_loss
 from nnlab.catalog.metrics import measure
-from nnlab.engine.arrays import wide
+from nnlab.engine.arrays import padded, wide
 from nnlab.engine.plan import Program
 from nnlab.engine.population import Population
 from nnlab.engine.rows import PartArrays, Rows
@@ -56,7 +56,9 @@ class Evaluation:
     def _metrics(self, population: Population, scores: list[Tensor]) -> dict[str, Tensor]:
         y = self.rows.part.y
         y = y if y.shape[0] == 1 else y[population.seed_of_run]
-        all_scores = torch.cat(scores, 2)
+        rows = torch.cat(scores, 2)
+        # Padded, so that a sigmoid cuts every run's rows into the same vectors and the same tail.
+        all_scores = padded(*rows.shape, dtype=wide(rows.device), device=rows.device).copy_(rows)
         program = self.program
         if self.unit is None:
             return measure(all_scores, y, task=program.shape.task, link=program.loss.link)

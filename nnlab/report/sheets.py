@@ -141,11 +141,11 @@ def _pointed(column: Column) -> Column:
 
 
 def fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that fit, least important left out, shorter cells taken before that."""
+    """The columns that fit: cells are shortened before a column goes, those of the least important columns first."""
     shown = list(columns)
-    if _needed(shown) <= width:
-        return shown
-    shown = [replace(column, cells=column.narrow) if column.narrow else column for column in shown]
+    for i in sorted(range(len(shown)), key=lambda i: -shown[i].rank):
+        if _needed(shown) > width and shown[i].narrow:
+            shown[i] = replace(shown[i], cells=shown[i].narrow)
     while _needed(shown) > width and any(column.rank for column in shown):
         # Of equal rank the last goes first.
         worst = max(range(len(shown)), key=lambda i: (shown[i].rank, i))

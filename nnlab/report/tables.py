@@ -19,26 +19,26 @@ from nnlab.report.cells import (
     number,
     value,
 )
+from nnlab.report.columns import kept_rows, says_something, two_lines, word_column
+from nnlab.report.records import curves_table, records_table, runs_table
 from nnlab.report.sheets import Column, Line, Sheet
-from nnlab.report.text import plain, sparkline
+from nnlab.report.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-MOST_ROWS: Final = 60  # longer frames show their ends, and the rows that matter
-_END_ROWS: Final = 10
 _MOST_TIED: Final = 8
-_SPARK_WIDTH: Final = 16
 
-WORD_STYLES: Final = {
-    **dict.fromkeys(("good", "healthy", "better", "done", "ok"), "green"),
-    **dict.fromkeys(("edge", "saturated", "kink"), "yellow"),
-    **dict.fromkeys(("diverges", "exploding", "vanishing", "dead", "symmetric", "worse", "diverged", "wrong"), "red"),
-    **dict.fromkeys(("too small", "tied"), "cyan"),
-    **dict.fromkeys(("nothing learned", "failed", "not run"), "magenta"),
-    "best": "bold green",
-    "not separated": "dim",
-}
+# Every table in one place: those that answer a question here, those that show a file row by row from records.
+__all__ = [
+    "Judging",
+    "sweep_table",
+    "summary_table",
+    "comparisons_table",
+    "runs_table",
+    "curves_table",
+    "records_table",
+]
 
 
 @dataclass(frozen=True)
@@ -77,22 +77,18 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
     """
     levels = dict(zip(summary.index, _levels(summary, judging.factor), strict=True))
     best = [position for position, cell in enumerate(summary["best"]) if is_true(cell)]
-    kept, gaps = _kept(len(summary), best, all_rows=all_rows)
+    kept, gaps = kept_rows(len(summary), best, all_rows=all_rows)
     rows = summary.iloc[kept]
     columns = [
-        _words("", _marks(rows)),
+        word_column("", _marks(rows)),
         _arm_column(rows, judging.factor, [levels[index] for index in rows.index]),
-        _words("verdict", [value(cell) for cell in rows["verdict"]]),
+        word_column("verdict", [value(cell) for cell in rows["verdict"]]),
         *_measured(rows, judging),
         *_counted(rows, judging),
     ]
     styles = ["bold" if is_true(cell) else "" for cell in rows["best"]]
     answer = _answer(summary, judging, list(levels.values()))
-    return Sheet([c for c in columns if _says_something(c)], styles, plain(judging.title), answer, gaps)
-
-
-def _says_something(column: Column) -> bool:
-    return any(cell not in ("", MISSING) for cell in column.cells)
+    return Sheet([c for c in columns if says_something(c)], styles, plain(judging.title), answer, gaps)
 
 
 def _levels(summary: pd.DataFrame, factor: str) -> list[str]:
@@ -109,17 +105,11 @@ def _arm_column(rows: pd.DataFrame, factor: str, levels: Sequence[str]) -> Colum
 
 
 def _marks(rows: pd.DataFrame) -> list[str]:
+    """Which arms are best and tied; of a single one nothing is to be said."""
+    if len(rows) == 1:
+        return [""]
     pairs = zip(rows["best"], rows["tied"], strict=True)
     return ["best" if is_true(best) else "tied" if is_true(tied) else "" for best, tied in pairs]
-
-
-def _words(header: str, cells: Sequence[str], rank: int = 0) -> Column:
-    return Column(header, cells, rank=rank, styles=[WORD_STYLES.get(cell, "") for cell in cells])
-
-
-def _header(column: str) -> str:
-    """`val_loss` in two short lines."""
-    return plain(column).replace("_", "\n", 1)
 
 
 def _measured(rows: pd.DataFrame, judging: Judging) -> list[Column]:
@@ -146,14 +136,13 @@ def _estimates(rows: pd.DataFrame, metric: str, rank: int) -> Column:
     triples = list(zip(*parts, strict=True))
     full = [estimate(*triple) for triple in triples]
     short = [estimate(*triple, brief=True) for triple in triples]
-    return Column(_header(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full))
+    return Column(two_lines(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full))
 
 
 def _interval_legend(rows: pd.DataFrame, cells: Iterable[str]) -> str:
-    signs = [sign for sign in ("±", "[") if any(sign in cell for cell in cells)]
-    if not signs:
+    if not any("±" in cell or "[" in cell for cell in cells):
         return ""
-    return f"{' or '.join(signs).replace('[', '[ ]')}: 95 % interval of the mean over {int(rows['n'].max())} seeds."
+    return f"Intervals: 95 %, of the mean over {int(rows['n'].max())} seeds."
 
 
 def _counted(rows: pd.DataFrame, judging: Judging) -> list[Column]:
@@ -196,38 +185,29 @@ def _steps_cell(median: float, reached: float, n: float) -> str:
 
 
 def _answer(summary: pd.DataFrame, judging: Judging, levels: Sequence[str]) -> list[Line]:
-    """The answer in plain words, for who reads no further."""
+    """The answer in plain words, for who reads no further; a single arm is no answer."""
     basis = plain(judging.basis)
     best = [index for index, cell in enumerate(summary["best"]) if is_true(cell)]
+    if len(summary) == 1:
+        return []
     if not best:
         return [Line(f" {basis}.", "No best arm:")] if basis else []
     level, row = levels[best[0]], summary.iloc[best[0]]
     tied = [levels[i] for i, cell in enumerate(summary["tied"]) if is_true(cell) and i != best[0]]
     name = f"{plain(judging.factor)} {level}"
-    lines = [Line(f", {basis}. {_tied_words(tied, len(summary))}".rstrip(), f"Best: {name}")]
+    lines = [Line(f", {basis}. {_tied_words(tied)}", f"Best: {name}")]
     if not is_missing(row["verdict"]) and row["verdict"] not in ("good", "healthy"):
         reason = "" if is_missing(row["reason"]) else f": {plain(row['reason'])}"
         lines.append(Line(f"Its own verdict is '{plain(row['verdict'])}'{reason}."))
     return lines
 
 
-def _tied_words(tied: Sequence[str], num_arms: int) -> str:
+def _tied_words(tied: Sequence[str]) -> str:
     if not tied:
-        return "Separated from every other arm." if num_arms > 1 else ""
+        return "Separated from every other arm."
     more = len(tied) - _MOST_TIED
     listed = f"{', '.join(tied[:_MOST_TIED])} and {more} more" if more > 0 else ", ".join(tied)
     return f"Not separated from it: {listed}."
-
-
-def _kept(num_rows: int, matter: Iterable[int], *, all_rows: bool) -> tuple[list[int], dict[int, int]]:
-    """The rows shown of a long frame, and, by place among them, how many are left out before each."""
-    if all_rows or num_rows <= MOST_ROWS:
-        return list(range(num_rows)), {}
-    near = {row + step for row in matter for step in (-2, -1, 0, 1, 2)}
-    shown = near | {*range(_END_ROWS), *range(num_rows - _END_ROWS, num_rows)}
-    kept = sorted(row for row in shown if 0 <= row < num_rows)
-    gaps = {i: row - kept[i - 1] - 1 for i, row in enumerate(kept) if i and row - kept[i - 1] > 1}
-    return kept, gaps
 
 
 def comparisons_table(comparisons: pd.DataFrame) -> Sheet:
@@ -236,7 +216,7 @@ def comparisons_table(comparisons: pd.DataFrame) -> Sheet:
     rows = judged if len(judged) else comparisons
     columns = [
         Column("arm", [value(cell) for cell in rows["arm"]], folds=True),
-        _words("verdict", [value(cell) for cell in rows["verdict"]]),
+        word_column("verdict", [value(cell) for cell in rows["verdict"]]),
         _difference(rows),
         Column("wins", [f"{int(w)}/{int(n)}" for w, n in zip(rows["wins"], rows["n"], strict=True)], "decimal", rank=2),
         Column("p\n(Holm)", [_p_cell(p) for p in rows["p_holm"].astype(float)], "decimal", rank=1),
@@ -250,7 +230,7 @@ def comparisons_table(comparisons: pd.DataFrame) -> Sheet:
     ]
     baseline, metric = plain(rows["baseline"].iloc[0]), plain(rows["metric"].iloc[0])
     said = f"Differences are arm minus {baseline} in {metric}, paired by seed."
-    return Sheet([c for c in columns if _says_something(c)], lines=[Line(said)])
+    return Sheet([c for c in columns if says_something(c)], lines=[Line(said)])
 
 
 def _difference(rows: pd.DataFrame) -> Column:
@@ -261,92 +241,3 @@ def _difference(rows: pd.DataFrame) -> Column:
 
 def _p_cell(p: float) -> str:
     return MISSING if is_missing(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def runs_table(runs: pd.DataFrame, *, all_rows: bool = False) -> Sheet:
-    """runs.csv for a person: what became of each run."""
-    kept, gaps = _kept(len(runs), (), all_rows=all_rows)
-    rows = runs.iloc[kept]
-    metrics = [name for name in ("test_accuracy", "test_rmse") if name in rows][:1]
-    ranked = {"train_loss": 2, "val_loss": 1, **dict.fromkeys(metrics, 1), "steps_to_threshold": 4, "steps": 5}
-    status = [value(cell) for cell in rows["status"]]
-    columns = [
-        _any_column(rows, "arm"),
-        _any_column(rows, "seed"),
-        _words("status", status),
-        _any_column(rows, "diverged_step", rank=3),
-        *(_any_column(rows, name, rank=rank) for name, rank in ranked.items() if name in rows),
-    ]
-    shown = [c for c in columns if _says_something(c)]
-    return Sheet(shown, gaps=gaps, num_unlisted=len(runs.columns) - len(shown))
-
-
-def curves_table(curves: pd.DataFrame, *, all_rows: bool = False) -> Sheet:
-    """curves.csv for a person: the epochs of a single run, or a row for each run with its curve as bars."""
-    if curves["run_id"].nunique() == 1:
-        return _epochs_table(curves, all_rows=all_rows)
-    by_run = curves.sort_values("epoch", kind="stable").groupby("run_id", sort=False)
-    last = by_run.tail(1).set_index("run_id").loc[list(by_run.groups)].reset_index()
-    kept, gaps = _kept(len(last), (), all_rows=all_rows)
-    rows = last.iloc[kept]
-    drawn = next((name for name in ("val_loss", "train_loss") if curves[name].notna().any()), "train_loss")
-    lines = [sparkline(by_run.get_group(run)[drawn].astype(float).tolist(), _SPARK_WIDTH) for run in rows["run_id"]]
-    columns = [
-        _any_column(rows, "arm"),
-        _any_column(rows, "seed"),
-        Column(_header(drawn) + " by epoch", lines, legend="Each curve has its own scale."),
-        *(_any_column(rows, name, rank=rank) for name, rank in (("epoch", 3), ("train_loss", 2), ("val_loss", 1))),
-    ]
-    shown = [c for c in columns if _says_something(c)]
-    said = [Line("Numbers are those of each run's last epoch.")]
-    return Sheet(shown, lines=said, gaps=gaps, num_unlisted=len(curves.columns) - len(shown) + 1)
-
-
-def _epochs_table(curves: pd.DataFrame, *, all_rows: bool) -> Sheet:
-    kept, gaps = _kept(len(curves), (), all_rows=all_rows)
-    rows = curves.iloc[kept]
-    ranked = {"epoch": 0, "step": 5, "lr": 4, "batch_loss": 3, "train_loss": 0, "val_loss": 1}
-    ranked |= {name: 2 for name in ("val_accuracy", "val_rmse") if name in rows}
-    columns = [_any_column(rows, name, rank=rank) for name, rank in ranked.items() if name in rows]
-    shown = [c for c in columns if _says_something(c)]
-    return Sheet(shown, gaps=gaps, num_unlisted=len(curves.columns) - len(shown))
-
-
-# What a reader of any file looks for first; columns not named here rank by their place.
-_SOUGHT: Final = ("arm", "verdict", "best", "tied", "seed", "status", "epoch", "layer", "parameter", "cause")
-_LAST_SOUGHT: Final = ("run_id", "engine")
-
-
-def records_table(frame: pd.DataFrame, *, all_rows: bool = False) -> Sheet:
-    """Any table of any file: its own columns in its own order, those that vary before those that don't.
-
-    Args:
-        frame: any rows; none is told as such.
-        all_rows: also of a long frame; else its ends.
-    """
-    if frame.columns.empty:
-        return Sheet([Column("", [])], lines=[Line("No columns.")])
-    kept, gaps = _kept(len(frame), (), all_rows=all_rows)
-    rows = frame.iloc[kept]
-    ranks = _ranks(frame)
-    columns = [_any_column(rows, name, rank=ranks[name]) for name in frame.columns]
-    return Sheet(columns, lines=[] if len(frame) else [Line("No rows.")], gaps=gaps)
-
-
-def _ranks(frame: pd.DataFrame) -> dict[str, int]:
-    """The order in which columns give way: constant and empty ones first, then from the right; the first one stays."""
-    constant = [name for name in frame.columns if len(frame) > 1 and frame[name].nunique(dropna=False) == 1]
-    sought = [name for name in _SOUGHT if name in frame and name not in constant]
-    late = [*constant, *(name for name in _LAST_SOUGHT if name in frame and name not in constant)]
-    others = [name for name in frame.columns if name not in sought and name not in late]
-    return {name: rank for rank, name in enumerate([*sought, *others, *late])}
-
-
-def _any_column(rows: pd.DataFrame, name: str, rank: int = 0) -> Column:
-    """A column of a frame as it is: numbers with their points above each other, known words in their colour."""
-    column = rows[name]
-    cells = [value(cell) for cell in column.tolist()]
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return Column(plain(name), cells, "decimal", rank=rank)
-    styles = [WORD_STYLES.get(cell, "") for cell in cells]
-    return Column(plain(name), cells, rank=rank, styles=styles, folds=True)

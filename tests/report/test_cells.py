@@ -92,8 +92,18 @@ def test_rates_get_as_many_digits_as_tell_them_apart():
 
 @pytest.mark.parametrize(
     ("cell", "shown"),
-    [(True, "true"), (False, "false"), (None, "-"), (NAN, "-"), (pd.NA, "-"), ("", "-"), (3, "3"), (0.25, "0.25")]
-    + [("[red]x[/red]", "[red]x[/red]"), ("a\nb", r"a\nb")],
+    [
+        (True, "true"),
+        (False, "false"),
+        (None, "-"),
+        (NAN, "-"),
+        (pd.NA, "-"),
+        ("", "-"),
+        (3, "3"),
+        (0.25, "0.25"),
+        ("[red]x[/red]", "[red]x[/red]"),
+        ("a\nb", r"a\nb"),
+    ],
 )
 def test_any_cell_of_a_frame_has_a_text(cell, shown):
     assert value(cell) == shown

@@ -136,6 +136,12 @@ def test_a_best_arm_with_a_bad_verdict_is_explained():
     assert "Its own verdict is 'too small': reaches 82 % of the best progress." in text
 
 
+def test_a_single_arm_is_not_called_the_best():
+    text = picture(sweep_table(summary().iloc[2:3], JUDGING))
+    assert "best" not in text.lower()
+    assert "1.071 ±0.013" in text
+
+
 def test_with_one_seed_there_is_no_interval_and_no_word_of_one():
     frame = summary().assign(n=1, n_diverged=[0, 0, 0, 0, 1, 1], n_collapsed=0)
     frame = frame.assign(**{c: math.nan for c in frame if c.endswith(("ci_low", "ci_high"))})

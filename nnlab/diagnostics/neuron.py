@@ -1,0 +1,272 @@
+"""One neuron, forward and backward, number by number: a sum, an activation, a loss, and the step that lowers it.
+
+    s = w . x + b        O = f(s)        L = loss(O, y)
+    dL/dw = dL/dO f'(s) x        dL/db = dL/dO f'(s)        w <- w - lr dL/dw
+
+and what one neuron can learn: `and` and `or`, never `xor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.entry import configured, find
+from nnlab.catalog.losses import LOSSES
+from nnlab.core.errors import UsageError, unknown
+from nnlab.core.spec import Spec
+
+GATES: Final[Mapping[str, tuple[int, int, int, int]]] = {"and": (0, 0, 0, 1), "or": (0, 1, 1, 1), "xor": (0, 1, 1, 0)}
+GATE_INPUTS: Final = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class NeuronStep:
+    """One step of gradient descent on one row of data, with every number in it.
+
+    Attributes:
+        sum: w . x + b; output: f(sum).
+        loss_by_output: dL/dO; output_by_sum: f'(s); loss_by_sum: their product; loss_by_weights: times each input.
+        new_weights, new_bias: after the step; new_output, new_loss: with them.
+    """
+
+    step: int
+    inputs: tuple[float, ...]
+    target: float
+    weights: tuple[float, ...]
+    bias: float
+    sum: float
+    output: float
+    loss: float
+    loss_by_output: float
+    output_by_sum: float
+    loss_by_sum: float
+    loss_by_weights: tuple[float, ...]
+    loss_by_bias: float
+    new_weights: tuple[float, ...]
+    new_bias: float
+    new_output: float
+    new_loss: float
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether gradient descent moves nothing although the loss is not zero."""
+        return self.loss > 0 and self.loss_by_sum == 0
+
+
+@dataclass(frozen=True)
+class GateEpoch:
+    """The neuron after one pass over the four rows: its parameters, what it then says of them, how many are wrong."""
+
+    epoch: int
+    weights: tuple[float, float]
+    bias: float
+    outputs: tuple[float, float, float, float]
+    wrong: int
+
+
+@dataclass(frozen=True)
+class GateRun:
+    """How a neuron fared at a gate.
+
+    Attributes:
+        rule: `perceptron` or `gradient descent`.
+        learned: whether all four rows are right at the end.
+        reason: why it was, or wasn't, in words.
+        descent_gradient: the largest |dL/dw| or |dL/db| over the four rows at the start: 0 for a step, whatever is wrong.
+    """
+
+    gate: str
+    activation: str
+    rule: str
+    epochs: tuple[GateEpoch, ...]
+    learned: bool
+    reason: str
+    descent_gradient: float
+
+
+@dataclass(frozen=True)
+class _Neuron:
+    activation: Spec
+    loss: Spec
+
+    def output(self, total: float) -> float:
+        row = find(ACTIVATIONS, self.activation, what="--activation")
+        values = configured(row.function, self.activation, what="--activation")
+        return float(row.function(_scalar(total), **values))
+
+    def slope(self, total: float) -> float:
+        row = find(ACTIVATIONS, self.activation, what="--activation")
+        values = configured(row.function, self.activation, what="--activation")
+        return float(row.slope(_scalar(self.output(total) if row.slope_of == "output" else total), **values))
+
+    def loss_and_slope(self, output: float, target: float) -> tuple[float, float]:
+        row = find(LOSSES, self.loss, what="--loss")
+        if "regression" not in row.outputs:
+            raise UsageError(f"--loss {self.loss.name} takes scores, not a neuron's output. Use mse, l1 or huber.")
+        values = configured(row.function, self.loss, what="--loss")
+        score = torch.tensor([[output]], dtype=torch.float64, requires_grad=True)
+        loss: Tensor = row.function(score, torch.tensor([target], dtype=torch.float64), **values).sum()
+        return float(loss.detach()), float(torch.autograd.grad(loss, score)[0])
+
+
+def neuron_steps(
+    *,
+    weights: Sequence[float],
+    bias: float,
+    inputs: Sequence[float],
+    target: float,
+    lr: float,
+    activation: Spec,
+    loss: Spec | None = None,
+    steps: int = 1,
+) -> tuple[NeuronStep, ...]:
+    """Gradient descent on one row of data, every number kept.
+
+    Args:
+        loss: of the output against the target; (O - y)^2, without a half, where none is given.
+
+    Raises:
+        UsageError: another number of inputs than of weights, an unknown activation or loss, a rate of 0 or below.
+    """
+    if len(weights) != len(inputs):
+        raise UsageError(
+            f"--weights has {len(weights)} numbers and --input {len(inputs)}. Give one weight for each input."
+        )
+    if lr <= 0 or steps < 1:
+        raise UsageError(f"--lr takes a number above 0 and --train a count of 1 or more, not {lr!r} and {steps!r}.")
+    neuron = _Neuron(activation, loss or Spec("mse"))
+    taken: list[NeuronStep] = []
+    w, b = tuple(map(float, weights)), float(bias)
+    for step in range(1, steps + 1):
+        taken.append(_step(neuron, step, w, b, tuple(map(float, inputs)), float(target), lr))
+        w, b = taken[-1].new_weights, taken[-1].new_bias
+    return tuple(taken)
+
+
+def _step(
+    neuron: _Neuron, step: int, w: tuple[float, ...], b: float, x: tuple[float, ...], target: float, lr: float
+) -> NeuronStep:
+    total = _sum(w, b, x)
+    output, by_sum = neuron.output(total), neuron.slope(total)
+    loss, by_output = neuron.loss_and_slope(output, target)
+    delta = by_output * by_sum
+    new_w = tuple(wi - lr * delta * xi for wi, xi in zip(w, x, strict=True))
+    new_b = b - lr * delta
+    new_output = neuron.output(_sum(new_w, new_b, x))
+    return NeuronStep(
+        step=step,
+        inputs=x,
+        target=target,
+        weights=w,
+        bias=b,
+        sum=total,
+        output=output,
+        loss=loss,
+        loss_by_output=by_output,
+        output_by_sum=by_sum,
+        loss_by_sum=delta,
+        loss_by_weights=tuple(delta * xi for xi in x),
+        loss_by_bias=delta,
+        new_weights=new_w,
+        new_bias=new_b,
+        new_output=new_output,
+        new_loss=neuron.loss_and_slope(new_output, target)[0],
+    )
+
+
+def learned_gate(
+    gate: str,
+    *,
+    activation: Spec,
+    lr: float = 1.0,
+    epochs: int = 1000,
+    weights: Sequence[float] = (0.0, 0.0),
+    bias: float = 0.0,
+) -> GateRun:
+    """A neuron of two inputs taught a gate, row after row.
+
+    A `step` neuron learns by the perceptron rule, w <- w + lr (y - O) x, for its slope is 0 and gradient descent can't move it;
+    any other by gradient descent on (O - y)^2, and a row counts as right where the output lies on the target's side of 1/2.
+
+    Source: the rule and its convergence, Rosenblatt 1958, Novikoff 1962; that xor is out of reach, Minsky and Papert 1969.
+    """
+    if gate not in GATES:
+        raise unknown("--gate", gate, GATES)
+    if len(weights) != 2:
+        raise UsageError(f"--gate has two inputs; --weights gives {len(weights)} numbers. Give two.")
+    neuron = _Neuron(activation, Spec("mse"))
+    perceptron = activation.name == "step"
+    w, b = (float(weights[0]), float(weights[1])), float(bias)
+    rows = list(zip(GATE_INPUTS, GATES[gate], strict=True))
+    start = [_step(neuron, 0, w, b, x, float(y), lr) for x, y in rows]
+    history = [_gate_epoch(neuron, 0, w, b, gate)]
+    seen = {(w, b): 0}
+    while history[-1].wrong and len(history) <= epochs:
+        for x, y in rows:
+            w, b = _taught(neuron, perceptron, w, b, x, float(y), lr)
+        history.append(_gate_epoch(neuron, len(history), w, b, gate))
+        if (w, b) in seen:
+            break
+        seen[w, b] = len(history) - 1
+    return GateRun(
+        gate=gate,
+        activation=activation.name,
+        rule="perceptron" if perceptron else "gradient descent",
+        epochs=tuple(history),
+        learned=not history[-1].wrong,
+        reason=_reason(gate, history, seen.get((w, b)), perceptron),
+        descent_gradient=max(abs(part) for step in start for part in (*step.loss_by_weights, step.loss_by_bias)),
+    )
+
+
+def _taught(
+    neuron: _Neuron, perceptron: bool, w: tuple[float, float], b: float, x: tuple[float, float], y: float, lr: float
+) -> tuple[tuple[float, float], float]:
+    if perceptron:
+        error = y - neuron.output(_sum(w, b, x))
+        return (w[0] + lr * error * x[0], w[1] + lr * error * x[1]), b + lr * error
+    step = _step(neuron, 0, w, b, x, y, lr)
+    return (step.new_weights[0], step.new_weights[1]), step.new_bias
+
+
+def _gate_epoch(neuron: _Neuron, epoch: int, w: tuple[float, float], b: float, gate: str) -> GateEpoch:
+    first, second, third, fourth = (neuron.output(_sum(w, b, x)) for x in GATE_INPUTS)
+    outputs = (first, second, third, fourth)
+    wrong = sum((output > 0.5) != bool(y) for output, y in zip(outputs, GATES[gate], strict=True))
+    return GateEpoch(epoch, w, b, outputs, wrong)
+
+
+def _reason(gate: str, history: Sequence[GateEpoch], before: int | None, perceptron: bool) -> str:
+    last = history[-1]
+    if not last.wrong:
+        return f"all four rows are right after {last.epoch} epochs"
+    line = "no straight line separates the two classes of xor" if gate == "xor" else "not yet"
+    if perceptron and before is not None and before < last.epoch:
+        return (
+            f"after epoch {last.epoch} the weights are those of epoch {before} again, so it goes round for ever: {line}"
+        )
+    return f"{last.wrong} of 4 rows are wrong after {last.epoch} epochs: {line}"
+
+
+def why_descent_fails(run: GateRun) -> str:
+    """Why gradient descent can't teach a step neuron; empty for others."""
+    if run.descent_gradient or run.activation != "step":
+        return ""
+    return (
+        "gradient descent moves nothing: the step's slope f'(s) is 0 wherever it has one, so dL/dw = dL/dO f'(s) x = 0 "
+        "however wrong the output is; the perceptron rule uses the error y - O itself"
+    )
+
+
+def _sum(w: Sequence[float], b: float, x: Sequence[float]) -> float:
+    return sum(wi * xi for wi, xi in zip(w, x, strict=True)) + b
+
+
+def _scalar(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
