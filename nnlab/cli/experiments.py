@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -39,7 +39,7 @@ from nnlab.storage.manifest import (
 )
 from nnlab.storage.model_files import MODEL
 from nnlab.studies.experiment import Experiment
-from nnlab.studies.study import Conclusion, Study
+from nnlab.studies.study import Conclusion, Facts, Study
 
 if TYPE_CHECKING:
     from nnlab.core.records import Run
@@ -185,9 +185,7 @@ def _train(
     return manifest
 
 
-def _conclude(
-    study: Study[S], experiment: Experiment, path: Path, journal: Journal, facts: Mapping[str, object]
-) -> Conclusion:
+def _conclude(study: Study[S], experiment: Experiment, path: Path, journal: Journal, facts: Facts) -> Conclusion:
     """Write runs.csv, curves.csv, summary.csv (and comparisons.csv) from the journal."""
     import pandas as pd
 

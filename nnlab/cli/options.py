@@ -18,6 +18,8 @@ from nnlab.core.settings import DisplaySettings, Origin, OutputSettings, Setting
 S = TypeVar("S", bound=Settings)
 
 PREFIX: Final = "NNLAB_"
+_FLAG: Final = bool | None
+_TEXT: Final = str | None
 _OTHER_VARIABLES: Final = frozenset({"NNLAB_CACHE_DIR"})
 
 # Keys of an experiment file beside its settings.
@@ -95,7 +97,7 @@ def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
             metavar="" if is_flag else str(extra["metavar"]) or _metavar(name, field.annotation),
             autocompletion=None if is_flag else _completion(name, field.annotation),
         )
-        annotation = Annotated[bool | None if is_flag else str | None, option]
+        annotation = Annotated[_FLAG if is_flag else _TEXT, option]  # type: ignore[valid-type]
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nnlab.cli.output import note, show
 from nnlab.core.errors import DataError
@@ -18,7 +19,11 @@ from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 if TYPE_CHECKING:
     pass
 
-_TABLES = {RUNS: runs_table, CURVES: curves_table, COMPARISONS: lambda frame, **_: comparisons_table(frame)}
+_TABLES: Final[Mapping[str, Callable[..., Sheet]]] = {
+    RUNS: runs_table,
+    CURVES: curves_table,
+    COMPARISONS: lambda frame, **_: comparisons_table(frame),
+}
 
 
 def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False) -> None:

@@ -9,6 +9,8 @@ in ten differs in its last bit between a run alone and the same run in company).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -25,9 +27,19 @@ def padded(num_runs: int, *shape: int, dtype: torch.dtype, device: torch.device)
     for length in reversed(shape):
         strides.insert(0, size)
         size *= length
-    block = block_size(size, dtype)
+    block = _block_of(shape, dtype)
     storage = torch.zeros(num_runs * block, dtype=dtype, device=device)
     return storage.as_strided((num_runs, *shape), (block, *strides))
+
+
+def _block_of(shape: Sequence[int], dtype: torch.dtype) -> int:
+    """Elements from one run's block of this shape to the next.
+
+    Columns are kept from filling their block: without a gap they would go to MKL's batched routine, which multiplies a
+    matrix by a vector in another way for one run than for several (measured; other shapes come out alike).
+    """
+    size = math.prod(shape)
+    return block_size(size + 1 if shape and shape[-1] == 1 else size, dtype)
 
 
 def block_size(num_elements: int, dtype: torch.dtype) -> int:
@@ -41,7 +53,7 @@ def whole(x: Tensor) -> Tensor:
 
     Elementwise work is done on this view: one loop without a tail, and its results are padded as `x` is.
     """
-    block = x.stride(0) if x.shape[0] > 1 else block_size(x[0].numel(), x.dtype)
+    block = x.stride(0) if x.shape[0] > 1 else _block_of(x.shape[1:], x.dtype)
     return x.as_strided((x.shape[0], block), (block, 1))
 
 
@@ -81,7 +93,7 @@ def _alone(a: Tensor, out: Tensor) -> bool:
     if a.shape[0] != 1 or a.device.type != "cpu":
         return False
     rows, columns = out.shape[1:]
-    is_padded = rows * columns != block_size(rows * columns, out.dtype)
+    is_padded = rows * columns != _block_of((rows, columns), out.dtype)
     return is_padded and rows * columns * a.shape[2] >= _SMALLEST_BLAS_PRODUCT
 
 

@@ -21,6 +21,7 @@ from nnlab.engine.evaluate import Evaluation, TargetUnit, best_constant
 from nnlab.engine.plan import Program, Tile
 from nnlab.engine.population import Population
 from nnlab.engine.rows import PartArrays, Rows
+from nnlab.engine.starting import starting_weights
 
 DIVERGED_FACTOR = 1e4  # a batch loss above this many times the loss before training is a run gone
 
@@ -50,6 +51,20 @@ class Outcome:
     diverged_step: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] | None = None
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch of the least validation loss (training loss where there is none), the first of equals."""
+        losses = self.curves.get("val_loss", self.curves["train_loss"])
+        return losses.index(min(losses))
+
+    @property
+    def is_best_now(self) -> bool:
+        return self.best_epoch == len(self.curves["train_loss"]) - 1
+
+    def has_stalled(self, patience: int | None) -> bool:
+        """Whether `patience` epochs have gone by without a better loss."""
+        return patience is not None and len(self.curves["train_loss"]) - 1 - self.best_epoch >= patience
 
     def add_row(self, row: Mapping[str, float]) -> None:
         for column, value in row.items():
@@ -109,7 +124,7 @@ class _Fit:
     def __init__(self, tile: Tile, data: TileData, options: FitOptions) -> None:
         self.program: Program = tile.program
         self.data, self.options = data, options
-        self.population = Population(tile.program, tile.runs, options.device)
+        self.population = Population(tile.program, tile.runs, _starts(tile, data), options.device)
         self.outcomes = [Outcome(run) for run in tile.runs]
         self.batches = Rows(data.train, tile.program.batch_size, whole=False)
         self.on_train = Evaluation(self.program, data.train, data.unit, with_metrics=False)
@@ -118,6 +133,7 @@ class _Fit:
             self.on_val = Evaluation(self.program, data.val, data.unit, with_metrics=True)
         self.orders = {seed: stream(seed, "order") for seed in tile.seeds}
         self.rates = Rates(self.program, tile.runs)
+        self.best: dict[str, Tensor] = {}
 
     def run_all(self) -> list[Fitted]:
         self._end_epoch(0, None)
@@ -128,7 +144,8 @@ class _Fit:
             self._end_epoch(epoch, self._epoch(epoch))
             if self.options.on_epoch is not None:
                 self.options.on_epoch(num_living)
-        self._finish()
+        if self.population.rows:
+            self._finish(list(range(len(self.population.rows))))
         constants = [best_constant(self.program, y) for y in self.data.train.y]
         seeds = list(self.orders)
         for outcome in self.outcomes:
@@ -157,38 +174,67 @@ class _Fit:
             losses.append(self.population.train(batch, lr_TR[index]))
         return torch.stack(losses)
 
+    def _measured(self) -> dict[str, list[float]]:
+        """Losses on training and validation, and the validation metrics, one number a run."""
+        with self.population.showing(self.population.result()):
+            found = {"train_loss": self.on_train(self.population)["loss"]}
+            if self.on_val is not None:
+                found |= {f"val_{name}": value for name, value in self.on_val(self.population).items()}
+        return {name: value.tolist() for name, value in found.items()}
+
     def _end_epoch(self, epoch: int, batch_losses: Tensor | None) -> None:
-        """Note a row of the curves for each run, and let the diverged ones leave."""
-        found = {"train_loss": self.on_train(self.population)["loss"]}
-        if self.on_val is not None:
-            found |= {f"val_{name}": value for name, value in self.on_val(self.population).items()}
-        columns = {name: value.tolist() for name, value in found.items()}
+        """Note a row of the curves for each run, and let go those that have diverged or stalled."""
+        columns = self._measured()
         finite = _finite(self.population).tolist()
         losses_RT = [[] for _ in self.population.rows] if batch_losses is None else batch_losses.T.tolist()
-        living = []
+        living: list[int] = []
+        stopped: list[int] = []
+        better: list[int] = []
         for position, index in enumerate(self.population.rows):
             row = {name: values[position] for name, values in columns.items()}
             outcome = self.outcomes[index]
-            if note(outcome, epoch, losses_RT[position], row, finite=finite[position]):
-                living.append(position)
-                self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
-                outcome.curves.setdefault("lr", []).append(self.rates.next_rate(index, outcome.steps))
+            if not note(outcome, epoch, losses_RT[position], row, finite=finite[position]):
+                continue
+            self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
+            outcome.curves.setdefault("lr", []).append(self.rates.next_rate(index, outcome.steps))
+            if outcome.is_best_now:
+                better.append(position)
+            (stopped if outcome.has_stalled(self.program.settings.early_stop) else living).append(position)
+        if self.program.settings.early_stop is not None:
+            self._remember_best(better)
         if self.options.watch is not None:
             self.options.watch(self.population, epoch)
+        if stopped:
+            self._finish(stopped)
         if len(living) < len(self.population.rows):
-            self.population.keep(living)
+            self._keep(living)
 
-    def _finish(self) -> None:
-        """The test part, for the runs that are left at the end."""
-        if self.data.test is not None and self.population.rows:
-            on_test = Evaluation(self.program, self.data.test, self.data.unit, with_metrics=True)
-            for name, values in on_test(self.population).items():
-                for index, value in zip(self.population.rows, values.tolist(), strict=True):
-                    self.outcomes[index].scores[f"test_{name}"] = value
-        if self.options.keep_weights:
-            named = self.population.weights.parameters | self.population.weights.buffers
-            for position, index in enumerate(self.population.rows):
-                self.outcomes[index].weights = {name: value[position].cpu().clone() for name, value in named.items()}
+    def _keep(self, living: list[int]) -> None:
+        self.population.keep(living)
+        self.best = {name: values[living] for name, values in self.best.items()}
+
+    def _remember_best(self, positions: list[int]) -> None:
+        """Keep the parameters that these runs have now: those of their best epoch so far."""
+        now = self.population.result()
+        if not self.best:
+            self.best = {name: values.clone() for name, values in now.items()}
+        for name, values in now.items():
+            self.best[name][positions] = values[positions]
+
+    def _finish(self, positions: list[int]) -> None:
+        """The test part and the parameters of runs that are over; with early stopping, those of their best epoch."""
+        final = self.best or self.population.result()
+        with self.population.showing(final):
+            tested: Mapping[str, Tensor] = {}
+            if self.data.test is not None:
+                on_test = Evaluation(self.program, self.data.test, self.data.unit, with_metrics=True)
+                tested = on_test(self.population)
+        columns = {f"test_{name}": values.tolist() for name, values in tested.items()}
+        for position in positions:
+            outcome = self.outcomes[self.population.rows[position]]
+            outcome.scores |= {name: values[position] for name, values in columns.items()}
+            if self.options.keep_weights:
+                outcome.weights = {name: values[position].cpu().clone() for name, values in final.items()}
 
     def _record(self, outcome: Outcome) -> RunRecord:
         return record_of(outcome, self.program, engine="native")
@@ -229,7 +275,8 @@ def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
         names += ["val_loss"] * (program.shape.num_val > 0) + ["test_loss"] * (program.shape.num_test > 0)
         scores |= dict.fromkeys(names, math.inf)
     else:
-        last = {name: values[-1] for name, values in outcome.curves.items() if name not in {"epoch", "step", "lr"}}
+        at = -1 if program.settings.early_stop is None else outcome.best_epoch
+        last = {name: values[at] for name, values in outcome.curves.items() if name not in {"epoch", "step", "lr"}}
         scores |= last | outcome.scores | {"batch_loss": outcome.batch_loss_sum / max(outcome.steps, 1)}
     return RunRecord(
         run=outcome.run,
@@ -241,6 +288,16 @@ def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
         curves=outcome.curves,
         engine=engine,
     )
+
+
+def _starts(tile: Tile, data: TileData) -> list[dict[str, Tensor]]:
+    """Each run's starting weights; runs of one seed and one init start alike, drawn once."""
+    drawn: dict[tuple[int, str], dict[str, Tensor]] = {}
+    for run in tile.runs:
+        key = (run.seed, str(run.settings.init))
+        if key not in drawn:
+            drawn[key] = starting_weights(tile.program, run, data.train.x[tile.seeds.index(run.seed)])
+    return [drawn[run.seed, str(run.settings.init)] for run in tile.runs]
 
 
 def _finite(population: Population) -> Tensor:

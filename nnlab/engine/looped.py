@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.entry import configured
 from nnlab.catalog.metrics import measure
 from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
@@ -22,8 +24,8 @@ from nnlab.core.rng import stream
 from nnlab.engine.evaluate import best_constant
 from nnlab.engine.fit import FitOptions, Fitted, Outcome, Rates, Stopped, TileData, note, record_of
 from nnlab.engine.plan import Program, Tile
-from nnlab.engine.population import initial_weights
 from nnlab.engine.rows import PartArrays
+from nnlab.engine.starting import starting_weights
 
 
 class StreamedDropout(nn.Module):
@@ -107,9 +109,8 @@ class Loop:
         self.program, self.run, self.data, self.index, self.device = program, run, data, seed_index, device
         dtype = getattr(torch, program.settings.dtype)
         self.model = module_of(program.layers, stream(run.seed, "dropout")).to(dtype=dtype, device=device)
-        self.model.load_state_dict(
-            {name: value.to(dtype) for name, value in initial_weights(program, run).items()}, strict=False
-        )
+        start = starting_weights(program, run, data.train.x[seed_index])
+        self.model.load_state_dict({name: value.to(dtype) for name, value in start.items()}, strict=False)
         settings = run.settings
         values = optimizer_values(settings.optimizer)
         self.optimizer = torch_optimizer(
@@ -121,10 +122,24 @@ class Loop:
         self.row_loss = plain_loss(program, reduction="none")
         self.order = stream(run.seed, "order")
         self.rates = Rates(program, (run,))
+        self.averaged: AveragedModel | None = None
+        if settings.average is not None:
+            decay = averaging_decay(settings.average)
+            self.averaged = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+        self.best: dict[str, Tensor] = {}
 
-    def mean_loss(self, part: PartArrays, rows: Tensor | slice) -> Tensor:
+    @property
+    def result(self) -> nn.Module:
+        """What evaluation looks at."""
+        return self.model if self.averaged is None else self.averaged.module
+
+    def remember_best(self) -> None:
+        """Keep the parameters of this epoch."""
+        self.best = {name: value.clone() for name, value in self.result.state_dict().items()}
+
+    def mean_loss(self, part: PartArrays, rows: Tensor | slice, model: nn.Module | None = None) -> Tensor:
         """The loss of these rows of a part."""
-        scores, y = self.model(part.x[self.index][rows]), part.y[self.index][rows]
+        scores, y = (model or self.model)(part.x[self.index][rows]), part.y[self.index][rows]
         if part.row_weights is None:
             return self.loss(scores, y)
         weights = part.row_weights[self.index][rows]
@@ -142,7 +157,7 @@ class Loop:
         rates = self.rates.of_steps(first, num_steps, [0])[:, 0].tolist()
         momenta_TR = self.rates.momenta_of_steps(first, num_steps, [0])
         momenta = [None] * num_steps if momenta_TR is None else momenta_TR[:, 0].tolist()
-        batches = order.to(self.device).split(size)
+        batches = torch.split(order.to(self.device), size)
         return [self.step(*each) for each in zip(batches, rates, momenta, strict=False)]
 
     def step(self, rows: Tensor, rate: float, momentum: float | None) -> float:
@@ -161,20 +176,22 @@ class Loop:
         if self.run.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.settings.clip_norm)
         self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
         return loss.item()
 
     def evaluate(self, part: PartArrays, *, with_metrics: bool) -> dict[str, float]:
         """`loss` and the task's metrics on a whole part, in evaluation mode."""
-        self.model.eval()
+        self.result.eval()
         with torch.no_grad():
-            found = {"loss": self.mean_loss(part, slice(None)).item()}
+            found = {"loss": self.mean_loss(part, slice(None), self.result).item()}
             if with_metrics:
                 found |= self._metrics(part)
-        self.model.train()
+        self.result.train()
         return found
 
     def _metrics(self, part: PartArrays) -> dict[str, float]:
-        scores_RCN = self.model(part.x[self.index]).T[None]
+        scores_RCN = self.result(part.x[self.index]).T[None]
         task, link, unit = self.program.shape.task, self.program.loss.link, self.data.unit
         y = part.y[self.index][None]
         if unit is None:
@@ -198,15 +215,18 @@ def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
         for epoch in range(1, tile.program.epochs + 1):
             if options.stop.is_set():
                 raise Stopped
-            living = living and _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
+            if living and not outcome.has_stalled(tile.program.settings.early_stop):
+                living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
             if options.on_epoch is not None:
                 options.on_epoch(1)
+        if living and loop.best:
+            loop.result.load_state_dict(loop.best)
         if living and data.test is not None:
             for name, value in loop.evaluate(data.test, with_metrics=True).items():
                 outcome.scores[f"test_{name}"] = value
         outcome.scores["constant_loss"] = best_constant(tile.program, data.train.y[loop.index])
         if options.keep_weights:
-            outcome.weights = {name: value.detach().cpu() for name, value in loop.model.state_dict().items()}
+            outcome.weights = {name: value.detach().cpu() for name, value in loop.result.state_dict().items()}
         finished.append(Fitted(record_of(outcome, tile.program, engine="loop"), outcome.weights))
     return finished
 
@@ -220,4 +240,6 @@ def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) ->
         return False
     loop.rates.listen(0, row.get("val_loss", row["train_loss"]), epoch)
     outcome.curves.setdefault("lr", []).append(loop.rates.next_rate(0, outcome.steps))
+    if outcome.is_best_now and loop.program.settings.early_stop is not None:
+        loop.remember_best()
     return True

@@ -5,44 +5,22 @@ Shapes: R runs, S seeds, C scores, B rows of a batch, B' the same rounded up to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from nnlab.catalog.entry import configured
-from nnlab.catalog.inits import INITS, resolve_gain
+from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.losses import Loss
-from nnlab.catalog.models import parameters
 from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
-from nnlab.engine.arrays import padded, whole, wide
+from nnlab.engine.arrays import padded, padded_copy, shaped, whole, wide
 from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
-from nnlab.engine.plan import Program, axes_of, gain_activation
+from nnlab.engine.plan import Program, axes_of
 from nnlab.engine.rows import Batch
-
-
-def initial_weights(program: Program, run: Run) -> dict[str, Tensor]:
-    """The starting parameters of one run, float64 on the CPU, drawn from its seed's init stream in the network's order."""
-    entry = INITS[run.settings.init.name]
-    values = configured(entry.function, run.settings.init, what="--init")
-    values = resolve_gain(values, gain_activation(program.layers))
-    generator = stream(run.seed, "init")
-    drawn = {}
-    # All weights before all biases: an init that draws its biases then starts from the same weights' draws as one that does not.
-    for parameter in sorted(parameters(program.layers), key=lambda parameter: parameter.law == "bias"):
-        match parameter.law:
-            case "weight":
-                drawn[parameter.name] = entry.function(parameter.shape, generator=generator, **values)
-            case "bias" if entry.bias is not None:
-                drawn[parameter.name] = entry.bias(parameter.weight_shape, generator=generator)
-            case "ones":
-                drawn[parameter.name] = torch.ones(parameter.shape, dtype=torch.float64)
-            case _:
-                drawn[parameter.name] = torch.zeros(parameter.shape, dtype=torch.float64)
-    return {parameter.name: drawn[parameter.name] for parameter in parameters(program.layers)}
 
 
 class Population:
@@ -53,13 +31,16 @@ class Population:
         step: updates made so far.
     """
 
-    def __init__(self, program: Program, runs: Sequence[Run], device: torch.device) -> None:
+    def __init__(
+        self, program: Program, runs: Sequence[Run], starts: Sequence[Mapping[str, Tensor]], device: torch.device
+    ) -> None:
         self.program = program
         self.runs = list(runs)
         self.rows = list(range(len(runs)))
         self.device = device
         self.dtype: torch.dtype = getattr(torch, program.settings.dtype)
         self.step = 0
+        self.decay = None if program.settings.average is None else averaging_decay(program.settings.average)
         seeds = list(dict.fromkeys(run.seed for run in runs))
         self.seed_of_run = torch.tensor([seeds.index(run.seed) for run in runs], device=device)
         self.dropout = {seed: stream(seed, "dropout") for seed in seeds}
@@ -74,17 +55,8 @@ class Population:
         if norms[0] is not None:
             self.max_norm = torch.tensor(norms, dtype=self.dtype, device=device)
         self.state: dict[str, State] = {}
-        self._take(self._initial(runs), {})
-
-    def _initial(self, runs: Sequence[Run]) -> dict[str, Tensor]:
-        # Runs of one seed and one init start alike: drawn once.
-        drawn: dict[tuple[int, str], dict[str, Tensor]] = {}
-        for run in runs:
-            key = (run.seed, str(run.settings.init))
-            if key not in drawn:
-                drawn[key] = initial_weights(self.program, run)
-        each = [drawn[run.seed, str(run.settings.init)] for run in runs]
-        return {name: torch.stack([weights[name] for weights in each]) for name in each[0]}
+        self.averaged: dict[str, Tensor] | None = None
+        self._take({name: torch.stack([start[name] for start in starts]) for name in starts[0]}, {})
 
     def _take(self, values: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         """Lay the parameters out for the runs there are now, and forget the kernels made for others."""
@@ -112,6 +84,8 @@ class Population:
         self.max_norm = None if self.max_norm is None else self.max_norm[chosen]
         self.state = {name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()}
         buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
+        if self.averaged is not None:
+            self.averaged = {name: padded_copy(value[chosen], value) for name, value in self.averaged.items()}
         self._take({name: value[chosen] for name, value in self.weights.parameters.items()}, buffers)
 
     def masks(self, num_units: int, width: int, p: float) -> Tensor:
@@ -150,7 +124,33 @@ class Population:
         self.step += 1
         if not self.weights.fused:
             self._update(lr_R)
+        if self.decay is not None:
+            self._average(self.decay)
         return mean_R
+
+    def _average(self, decay: float) -> None:
+        """Move the averaged parameters towards the present ones; PyTorch's AveragedModel, too, starts with a copy."""
+        if self.averaged is None:
+            self.averaged = {name: _copy(p) for name, p in self.weights.parameters.items()}
+            return
+        for name, p in self.weights.parameters.items():
+            whole(self.averaged[name]).lerp_(whole(p), 1 - decay)
+
+    def result(self) -> dict[str, Tensor]:
+        """What evaluation looks at: parameters, averaged where that was asked for, and running statistics."""
+        return (self.averaged or self.weights.parameters) | self.weights.buffers
+
+    @contextmanager
+    def showing(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Within, the network has these parameters and statistics [R, ...]; afterwards its own again."""
+        present = self.weights.parameters | self.weights.buffers
+        other = {name: tensor for name, tensor in present.items() if values[name] is not tensor}
+        own = {name: tensor.clone() for name, tensor in other.items()}
+        for name, tensor in other.items():
+            tensor.copy_(values[name])
+        yield
+        for name, tensor in other.items():
+            tensor.copy_(own[name])
 
     def set_momentum(self, momentum_R: Tensor) -> None:
         """Take this momentum (Adam's first beta) for the next step: a schedule cycles it."""
@@ -175,6 +175,10 @@ def _program_values(run: Run) -> dict[str, object]:
     """The optimizer's keys that all runs share."""
     optimizer = run.settings.optimizer
     return {name: value for name, value in optimizer_values(optimizer).items() if name not in axes_of(optimizer)}
+
+
+def _copy(p: Tensor) -> Tensor:
+    return shaped(whole(p).clone(), p)
 
 
 class _LossBuffers:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.data import DATA, SUFFIXES, load
 from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.entry import Entry, configured, find
@@ -74,6 +75,8 @@ def resolved(settings: S) -> S:
     optimizer_values(complete.optimizer)
     schedule_values(complete.schedule)
     parse_split(complete.split)
+    if complete.average is not None:
+        averaging_decay(complete.average)
     if complete.outliers is not None:
         parse_outliers(complete.outliers)
     return complete

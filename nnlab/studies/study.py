@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from pydantic import JsonValue
+
 from nnlab.core.settings import ExperimentSettings
 from nnlab.studies.experiment import Experiment
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=ExperimentSettings, contravariant=True)
 
 Cell = str | int | float | bool | None
+Facts = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Conclusion:
     summary: Sequence[Mapping[str, Cell]]
     steps_to_threshold: Mapping[str, float] = field(default_factory=dict)
     comparisons: Sequence[Mapping[str, Cell]] = ()
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Facts = field(default_factory=dict)
     notes: Sequence[str] = ()
     best_arm: str | None = None
 
@@ -48,10 +51,8 @@ class Study(Protocol[S]):
     def plan(self, settings: S) -> Experiment:
         """Everything decided: which runs are to be made."""
 
-    def probe(self, experiment: Experiment) -> Mapping[str, object]:
+    def probe(self, experiment: Experiment) -> Facts:
         """Facts that are measured once, beside the runs (the sharpness at the start). May load torch."""
 
-    def conclude(
-        self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Mapping[str, object]
-    ) -> Conclusion:
+    def conclude(self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Conclusion:
         """The answer, from rows of runs.csv and curves.csv and the probe's facts."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.settings import SweepLrSettings
 from nnlab.studies.experiment import Arm, Experiment, run_settings
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import prepared
-from nnlab.studies.study import Conclusion
+from nnlab.studies.study import Conclusion, Facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,10 +25,10 @@ class SweepLr:
     def plan(self, settings: SweepLrSettings) -> Experiment:
         """One arm a rate."""
         settings, dataset = prepared(settings)
-        arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)  # type: ignore[attr-defined]
+        arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)
         return Experiment(self.command, "lr", arms, settings, dataset)
 
-    def probe(self, experiment: Experiment) -> Mapping[str, object]:
+    def probe(self, experiment: Experiment) -> Facts:
         """For SGD, the sharpness at the start and the rate that theory says it bears."""
         if experiment.settings.optimizer.name != "sgd":
             return {}
@@ -43,9 +43,7 @@ class SweepLr:
         limit = stability_limit("sgd", optimizer_values(experiment.settings.optimizer), sharpness)
         return {"sharpness": sharpness, "sharpness_seed": run.seed, "stability_limit": limit}
 
-    def conclude(
-        self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Mapping[str, object]
-    ) -> Conclusion:
+    def conclude(self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Conclusion:
         """A verdict for each rate by training loss; the best rate by validation."""
         from nnlab.analysis.verdicts import sweep_verdict
 
@@ -59,7 +57,7 @@ def _advice(sweep: SweepVerdict) -> Sequence[str]:
     return [f"{sweep.advice[0].upper()}{sweep.advice[1:]}."] if sweep.advice else []
 
 
-def _limit(facts: Mapping[str, object]) -> Sequence[str]:
+def _limit(facts: Facts) -> Sequence[str]:
     limit, sharpness = facts.get("stability_limit"), facts.get("sharpness")
     if not isinstance(limit, float) or not isinstance(sharpness, float):
         return []

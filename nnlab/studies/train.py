@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.settings import TrainSettings
 from nnlab.studies.experiment import Arm, Experiment, run_settings
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import prepared
-from nnlab.studies.study import Conclusion
+from nnlab.studies.study import Conclusion, Facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +25,7 @@ class Train:
         arm = Arm(str(settings.model), run_settings(settings))
         return Experiment(self.command, None, (arm,), settings, dataset)
 
-    def probe(self, experiment: Experiment) -> Mapping[str, object]:  # noqa: ARG002
+    def probe(self, experiment: Experiment) -> Facts:  # noqa: ARG002
         """Nothing is measured beside the runs."""
         return {}
 
@@ -35,7 +34,7 @@ class Train:
         experiment: Experiment,
         runs: pd.DataFrame,
         curves: pd.DataFrame,
-        facts: Mapping[str, object],  # noqa: ARG002
+        facts: Facts,  # noqa: ARG002
     ) -> Conclusion:
         """The one arm's scores over its seeds."""
         return judged(experiment, runs, curves)
