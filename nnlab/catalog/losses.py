@@ -58,6 +58,7 @@ class Loss:
         best_constant: `best_constant(targets, num_scores, **keys)`, the best constant scores; None for a search.
         raw_targets: targets must stay in their own unit (counts), never standardised.
         source: who proposed it.
+        both: function and gradient in one call, where they share work.
     """
 
     function: Callable[..., Tensor]
@@ -69,6 +70,7 @@ class Loss:
     best_constant: Callable[..., Tensor] | None
     source: str
     raw_targets: bool = False
+    both: Callable[..., tuple[Tensor, Tensor]] | None = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -177,6 +179,19 @@ def cross_entropy_gradient(scores: Tensor, targets: Tensor, *, label_smoothing: 
         slope.sub_(label_smoothing / scores.shape[-2])
     rows = class_rows(scores, targets)
     return slope.scatter_add_(-2, rows, slope.new_full((1,), label_smoothing - 1.0).expand(rows.shape))
+
+
+def cross_entropy_both(scores: Tensor, targets: Tensor, *, label_smoothing: Probability = 0.0) -> tuple[Tensor, Tensor]:
+    """The loss and its gradient, of one softmax: p is exp(log p)."""
+    log_p = torch.log_softmax(scores, -2)
+    rows = class_rows(scores, targets)
+    loss = log_p.gather(-2, rows).squeeze(-2).neg_()
+    if label_smoothing > 0:
+        loss = loss.mul_(1.0 - label_smoothing).sub_(log_p.mean(-2), alpha=label_smoothing)
+    slope = log_p.exp_()
+    if label_smoothing > 0:
+        slope.sub_(label_smoothing / scores.shape[-2])
+    return loss, slope.scatter_add_(-2, rows, slope.new_full((1,), label_smoothing - 1.0).expand(rows.shape))
 
 
 def nll(scores: Tensor, targets: Tensor) -> Tensor:
@@ -377,6 +392,7 @@ LOSSES: Final[Mapping[str, Loss]] = {
         "CrossEntropyLoss",
         constant_scores.log_frequencies,
         "Bridle 1990; smoothing: Szegedy et al. 2016",
+        both=cross_entropy_both,
     ),
     "nll": Loss(
         nll,

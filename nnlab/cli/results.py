@@ -17,7 +17,7 @@ from nnlab.storage.csv_files import COMPARISONS, CURVES, RUNS, SUMMARY, read_csv
 from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
-    pass
+    from nnlab.report.sheets import Sheet
 
 _TABLES: Final[Mapping[str, Callable[..., Sheet]]] = {
     RUNS: runs_table,

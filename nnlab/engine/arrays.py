@@ -57,6 +57,18 @@ def whole(x: Tensor) -> Tensor:
     return x.as_strided((x.shape[0], block), (block, 1))
 
 
+class Whole:
+    """`whole`, remembered for the array asked for last: buffers are the same at every step."""
+
+    def __init__(self) -> None:
+        self.of: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x is not self.of:
+            self.of, self.view = x, whole(x)
+        return self.view
+
+
 def shaped(block: Tensor, like: Tensor) -> Tensor:
     """The array of the shape of `like` whose whole is `block`."""
     return block.as_strided((block.shape[0], *like.shape[1:]), (block.shape[1], *like.stride()[1:]))
@@ -68,33 +80,40 @@ def padded_copy(values: Tensor, like: Tensor) -> Tensor:
     return out.copy_(values)
 
 
-def multiply(a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
-    """out = a b for each run: [R, H, D] x [R, D, B] -> [R, H, B]."""
-    if _alone(a, out):
-        torch.mm(a[0], b[0], out=out[0])
-        return out
-    return torch.bmm(a, b, out=out)
+class Product:
+    """A batched matrix product of fixed shapes, out = a b for each run: [R, H, D] x [R, D, B] -> [R, H, B].
 
-
-def multiply_add(a: Tensor, b: Tensor, *, to: Tensor) -> Tensor:
-    """to += a b for each run, in place."""
-    if _alone(a, to):
-        to[0].addmm_(a[0], b[0])
-        return to
-    return to.baddbmm_(a, b)
-
-
-def _alone(a: Tensor, out: Tensor) -> bool:
-    """Whether torch.bmm would take another way for this run than for the same run in company.
-
-    One run's block is contiguous however it is padded, and a contiguous product goes to MKL's batched routine while a
-    padded one goes to sgemm, block by block. The two may differ in the last bit.
+    A run alone is multiplied as it would be in company. One run's block is contiguous however it is padded, and a
+    contiguous product goes to MKL's batched routine while a padded one goes to sgemm, block by block; the two may
+    differ in the last bit. So where company would go to sgemm, a run alone goes there too.
     """
-    if a.shape[0] != 1 or a.device.type != "cpu":
-        return False
-    rows, columns = out.shape[1:]
-    is_padded = rows * columns != _block_of((rows, columns), out.dtype)
-    return is_padded and rows * columns * a.shape[2] >= _SMALLEST_BLAS_PRODUCT
+
+    def __init__(self, out: Tensor, inner: int) -> None:
+        """
+        Args:
+            out: the array that the product, or one of its shape, is written to.
+            inner: D.
+        """
+        rows, columns = out.shape[1:]
+        is_padded = rows * columns != _block_of((rows, columns), out.dtype)
+        is_blas = rows * columns * inner >= _SMALLEST_BLAS_PRODUCT
+        self.alone = out.shape[0] == 1 and out.device.type == "cpu" and is_padded and is_blas
+
+    def to(self, out: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        """out = a b."""
+        if self.alone:
+            torch.mm(a[0], b[0], out=out[0])
+        else:
+            torch.bmm(a, b, out=out)
+        return out
+
+    def plus(self, c: Tensor, a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+        """out = c + a b; c may be out itself, or a column that stands for all."""
+        if self.alone:
+            torch.addmm(c[0], a[0], b[0], out=out[0])
+        else:
+            torch.baddbmm(c, a, b, out=out)
+        return out
 
 
 def wide(device: torch.device) -> torch.dtype:

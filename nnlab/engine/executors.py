@@ -64,7 +64,9 @@ def execute(
                     if tile.program.settings.engine == "loop"
                     else fit(tile, data, options)
                 )
-            except (MemoryError, torch.OutOfMemoryError) as error:
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 return [Fitted(failed(run, f"out of memory: {error}"), None) for run in tile.runs]
 
     tiles = tiles_of(runs, sources.shape)
@@ -108,6 +110,11 @@ def single_threaded() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: PyTorch has an error of its own for a device's, for the CPU's only words."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def failed(run: Run, reason: str) -> RunRecord:

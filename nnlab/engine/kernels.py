@@ -20,7 +20,7 @@ from torch import Tensor
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.entry import configured
 from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
-from nnlab.engine.arrays import multiply, multiply_add, padded, shaped, whole
+from nnlab.engine.arrays import Product, Whole, padded, shaped, whole
 
 NORM_EPSILON = 1e-5  # PyTorch's default, for both norms
 NORM_MOMENTUM = 0.1
@@ -66,19 +66,26 @@ class LinearKernel:
         make = partial(padded, self.weight.shape[0], dtype=self.weight.dtype, device=self.weight.device)
         self.z = make(layer.outputs, width)
         self.dx = None if first else make(layer.inputs, width)
+        self.weight_T = self.weight.transpose(1, 2)
+        self.forwards = Product(self.z, layer.inputs)
+        self.backwards = None if self.dx is None else Product(self.dx, layer.outputs)
+        self.outer = Product(self.weight, width)
+        self.x: Tensor | None = None
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        self.x = x
-        multiply(self.weight, x, out=self.z)
-        return self.z if self.bias is None else self.z.add_(self.bias)
+        if x is not self.x:
+            self.x, self.x_T = x, x.transpose(1, 2)
+        if self.bias is None:
+            return self.forwards.to(self.z, self.weight, x)
+        return self.forwards.plus(self.bias, self.weight, x, self.z)
 
     def backward(self, d: Tensor) -> Tensor:
         # The input's gradient first: in a fused step the next line changes the weight that it is computed from.
-        dx = d if self.dx is None else multiply(self.weight.transpose(1, 2), d, out=self.dx)
+        dx = d if self.dx is None or self.backwards is None else self.backwards.to(self.dx, self.weight_T, d)
         if self.weights.fused:
-            multiply_add(d, self.x.transpose(1, 2), to=self.weight_gradient)
+            self.outer.plus(self.weight_gradient, d, self.x_T, self.weight_gradient)
         else:
-            multiply(d, self.x.transpose(1, 2), out=self.weight_gradient)
+            self.outer.to(self.weight_gradient, d, self.x_T)
         if self.bias_gradient is not None:
             if self.weights.fused:
                 self.bias_gradient.add_(d.sum(2))
@@ -98,19 +105,24 @@ class ActivateKernel:
         self.from_output = entry.slope_of == "output"
         self.in_place = getattr(torch, entry.in_place) if entry.in_place and self.from_output else None
         self.is_relu = layer.activation.name == "relu"
+        self.whole_x, self.whole_d = Whole(), Whole()
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        z = whole(x)
-        h: Tensor = self.function(z) if self.in_place is None else self.in_place(z)
+        z = self.whole_x(x)
+        if self.in_place is not None:
+            self.kept = self.in_place(z)
+            return x
+        h = self.function(z)
         self.kept = h if self.from_output else z
         return shaped(h, x)
 
     def backward(self, d: Tensor) -> Tensor:
+        into = self.whole_d(d)
         if self.is_relu:
             # The same as the slope, in one pass over memory.
-            torch.ops.aten.threshold_backward.grad_input(whole(d), self.kept, 0, grad_input=whole(d))
+            torch.ops.aten.threshold_backward.grad_input(into, self.kept, 0, grad_input=into)
         else:
-            whole(d).mul_(self.slope(self.kept))
+            into.mul_(self.slope(self.kept))
         return d
 
 

@@ -117,9 +117,7 @@ class Population:
     def train(self, batch: Batch, lr_R: Tensor) -> Tensor:
         """One step of every run, in place; returns the batch's mean loss of each run [R], before the step."""
         scores = self.scores(batch, training=True)
-        loss = self._loss(scores, batch)
-        mean_R = loss.weighted(scores, batch).sum(1)
-        d = loss.gradient(batch, -lr_R if self.weights.fused else None)
+        mean_R, d = self._loss(scores, batch).both(scores, batch, -lr_R if self.weights.fused else None)
         run_backward(self.kernels[batch.width], d)
         self.step += 1
         if not self.weights.fused:
@@ -198,20 +196,27 @@ class _LossBuffers:
         self.function: Callable[[Tensor, Tensor], Tensor] = partial(self.entry.function, **self.values)
 
     def weighted(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Each row's loss times its share [R, B']."""
         self.scores_RCB[:, :, : self.width] = scores
         return self.function(self.scores_RCB, batch.y).mul_(batch.shares)
 
-    def gradient(self, batch: Batch, factor_R: Tensor | None) -> Tensor:
-        """d(mean loss)/d(scores) [R, C, B], times a factor for each run."""
-        if self.entry.gradient is not None:
+    def both(self, scores: Tensor, batch: Batch, factor_R: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The mean loss [R], and its gradient by the scores [R, C, B], times a factor for each run."""
+        self.scores_RCB[:, :, : self.width] = scores
+        if self.entry.both is not None:
+            loss_RB, d = self.entry.both(self.scores_RCB, batch.y, **self.values)
+        elif self.entry.gradient is not None:
+            loss_RB = self.function(self.scores_RCB, batch.y)
             d = self.entry.gradient(self.scores_RCB, batch.y, **self.values)
         else:
-            d = self._by_autograd(batch.y)
+            loss_RB, d = self._by_autograd(batch.y)
         scale = batch.shares if factor_R is None else batch.shares * factor_R[:, None]
-        return torch.mul(d[:, :, : self.width], scale[:, None, : self.width], out=self.d)
+        torch.mul(d[:, :, : self.width], scale[:, None, : self.width], out=self.d)
+        return loss_RB.mul_(batch.shares).sum(1), self.d
 
-    def _by_autograd(self, y: Tensor) -> Tensor:
+    def _by_autograd(self, y: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             scores = self.scores_RCB.detach().requires_grad_()
-            (d,) = torch.autograd.grad(self.function(scores, y).sum(), scores)
-        return d
+            loss_RB = self.function(scores, y)
+            (d,) = torch.autograd.grad(loss_RB.sum(), scores)
+        return loss_RB.detach(), d

@@ -94,6 +94,7 @@ class _Blocks:
         self.y = part.y.new_zeros(num_seeds, num_batches, filled)
         self.shares = part.x.new_zeros(num_seeds, num_batches, filled)
         self.gathered: Tensor | None = None
+        self.views: dict[tuple[int, int], Batch] = {}
 
     def fill(self, part: PartArrays, order: Tensor | None, start: int, stop: int) -> None:
         shape = (self.num_batches, self.width)
@@ -106,15 +107,20 @@ class _Blocks:
             self.shares[s, :, : self.width] = shares if self.whole else shares / shares.sum(1, keepdim=True)
 
     def batch(self, index: int, seed_of_run: Tensor) -> Batch:
+        if self.shares.shape[0] > 1:
+            return self._batch_of_seeds(index, seed_of_run)
+        # With one seed a batch is a view, the same at every epoch: `fill` writes in place.
+        key = (index, seed_of_run.shape[0])
+        if key not in self.views:
+            x_RBD = self.x[index].expand(seed_of_run.shape[0], -1, -1)
+            self.views[key] = Batch(x_RBD.transpose(1, 2), self.y[:, index], self.shares[:, index], self.width)
+        return self.views[key]
+
+    def _batch_of_seeds(self, index: int, seed_of_run: Tensor) -> Batch:
         x_SBD = self.x[index :: self.num_batches]
-        y, shares = self.y[:, index], self.shares[:, index]
-        num_runs = seed_of_run.shape[0]
-        if x_SBD.shape[0] == 1:
-            x_RBD = x_SBD.expand(num_runs, -1, -1)
-        else:
-            x_RBD = self._gathered(x_SBD, num_runs)
-            torch.index_select(x_SBD, 0, seed_of_run, out=x_RBD)
-            y, shares = y.index_select(0, seed_of_run), shares.index_select(0, seed_of_run)
+        x_RBD = self._gathered(x_SBD, seed_of_run.shape[0])
+        torch.index_select(x_SBD, 0, seed_of_run, out=x_RBD)
+        y, shares = (rows[:, index].index_select(0, seed_of_run) for rows in (self.y, self.shares))
         return Batch(x_RBD.transpose(1, 2), y, shares, self.width)
 
     def _gathered(self, x_SBD: Tensor, num_runs: int) -> Tensor:

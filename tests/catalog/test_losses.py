@@ -400,3 +400,15 @@ def test_a_quantile_of_nothing_or_everything_is_refused(q):
     loss, values = loss_and_values(f"quantile:q={q}")
     with pytest.raises(UsageError, match="no such quantile"):
         loss.function(torch.zeros(1, 3), torch.zeros(3), **values)
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.both is not None])
+@pytest.mark.parametrize("keys", [{}, {"label_smoothing": 0.1}], ids=["plain", "smoothed"])
+def test_loss_and_gradient_in_one_call_are_those_of_two(name, keys):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(3, 5, 17, generator=generator, dtype=torch.float64)
+    targets = torch.randint(5, (17,), generator=generator)
+    loss, gradient = LOSSES[name].both(scores, targets, **keys)
+    # exp(log p) and p differ in the last bits.
+    torch.testing.assert_close(loss, LOSSES[name].function(scores, targets, **keys), rtol=1e-14, atol=1e-15)
+    torch.testing.assert_close(gradient, LOSSES[name].gradient(scores, targets, **keys), rtol=1e-13, atol=1e-15)

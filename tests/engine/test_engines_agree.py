@@ -20,7 +20,7 @@ from nnlab.catalog.schedules import SCHEDULES
 from nnlab.engine.fit import Fitted
 from nnlab.engine.looped import module_of
 from nnlab.engine.plan import program_of
-from nnlab.engine.population import initial_weights
+from nnlab.engine.starting import starting_weights
 
 # Small, so that hundreds of programs train in seconds; 45 rows make two batches of 16 and a short one of 13.
 DATA: Final = {
@@ -105,7 +105,7 @@ FACTORS: Final = {
     "model": MODELS,
     "extra": EXTRAS,
     "batch_size": ["16", "full", "45"],
-    "init": ["torch_default", "kaiming_normal:gain=auto", "orthogonal", "normal:std=0.5"],
+    "init": ["torch_default", "kaiming_normal:gain=auto", "orthogonal", "normal:std=0.5", "lsuv"],
 }
 
 
@@ -212,7 +212,7 @@ def by_hand(settings: Mapping[str, object], seed: int) -> dict[str, Tensor]:
     (run,) = runs_of(settings, seeds=[seed])
     program, parts = program_of(run, SOURCES.shape(run)), SOURCES.parts(run.settings, seed)
     model = module_of(program.layers, torch.Generator()).double()
-    model.load_state_dict(initial_weights(program, run), strict=False)
+    model.load_state_dict(starting_weights(program, run, torch.from_numpy(parts.train.x)), strict=False)
     x, y = torch.from_numpy(parts.train.x), torch.from_numpy(parts.train.y)
     error = nn.functional.cross_entropy(model(x), y)
     names, weights = zip(*model.named_parameters(), strict=True)

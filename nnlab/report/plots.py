@@ -1,0 +1,168 @@
+"""Pictures for a terminal: curves drawn with dots, or with one plain sign for each curve where there is only ASCII."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from plotille import Canvas
+from rich.text import Text
+
+from nnlab.report.cells import number
+from nnlab.report.sheets import Sheet
+from nnlab.report.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pandas as pd
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+
+_HEIGHT: Final = 10
+_MOST_WIDE: Final = 76
+_LEAST_WIDE: Final = 8  # of the drawing itself
+_BLANK: Final = "\u2800"  # a cell without a dot
+_DOTS_X, _DOTS_Y = 2, 4  # of a cell
+_SIGNS: Final = "*o+x"
+_STYLES: Final = ("cyan", "magenta", "yellow", "green")
+
+
+@dataclass(frozen=True)
+class Illustrated(Sheet):
+    """A sheet with pictures below it, which only a table for a person shows."""
+
+    pictures: Sequence[RenderableType] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from super().__rich_console__(console, options)
+        for picture in self.pictures:
+            yield Text("")
+            yield picture
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Up to four curves over one axis.
+
+    Attributes:
+        frame: the axis in the first column, ascending; a curve in each other one, which bears its name.
+        filled: down to 0, as a histogram is.
+    """
+
+    frame: pd.DataFrame
+    filled: bool = False
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from _drawn(self, min(options.max_width, _MOST_WIDE), ascii_only=options.ascii_only)
+
+
+@dataclass(frozen=True)
+class _Area:
+    """Where a curve is drawn: its limits, and its size in cells."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    width: int
+
+    def row(self, y: float) -> int:
+        """The row of cells, from the top, that `y` lies in."""
+        low, high = self.y
+        dot = round((y - low) / (high - low) * (_HEIGHT * _DOTS_Y - 1))
+        return _HEIGHT - 1 - dot // _DOTS_Y
+
+    def canvas(self) -> Canvas:
+        """An empty one on which both ends of both limits are dots: plotille's own upper limits lie just outside."""
+
+        def above(ends: tuple[float, float], dots: int) -> float:
+            return ends[0] + (ends[1] - ends[0]) * dots / (dots - 1)
+
+        top, right = above(self.y, _HEIGHT * _DOTS_Y), above(self.x, self.width * _DOTS_X)
+        return Canvas(self.width, _HEIGHT, self.x[0], self.y[0], right, top)
+
+
+def _drawn(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
+    """The lines of the picture: numbers on the left, names where the curves end on the right, the axis below."""
+    frame = curves.frame
+    axis, *names = (plain(name) for name in frame.columns)
+    x, *lines = (frame[name].to_numpy(dtype=float) for name in frame.columns)
+    y = _limits(np.concatenate(lines), with_zero=curves.filled)
+    ticks = {_HEIGHT - 1: number(y[0]), 0: number(y[1])}
+    labels = [f"{sign} {name}" if ascii_only else name for sign, name in zip(_SIGNS, names, strict=False)]
+    left, right = max(map(len, ticks.values())), max(map(len, [axis, *labels]))
+    area = _Area(_limits(x), y, max(_LEAST_WIDE, width - left - right - 4))
+    zero = area.row(0.0) if y[0] < 0.0 < y[1] else None
+    if zero is not None:
+        ticks.setdefault(zero, "0")
+    layers = [_cells(area, x, line, filled=curves.filled) for line in lines]
+    ends = _label_rows([area.row(line[np.isfinite(line)][-1]) for line in lines])
+    for row in range(_HEIGHT):
+        text = Text(f"{ticks.get(row, ''):>{left}} {'|' if ascii_only else '│'}", no_wrap=True)
+        text.append_text(_row([layer[row] for layer in layers], on_zero=row == zero, ascii_only=ascii_only))
+        if row in ends:
+            text.append(f" {labels[ends[row]]}", _STYLES[ends[row]])
+        yield text
+    corner, dash = ("+", "-") if ascii_only else ("└", "─")
+    yield Text(f"{'':>{left}} {corner}{dash * area.width} {axis}", no_wrap=True)
+    yield Text(f"{'':>{left}}  {_axis_numbers(area)}", no_wrap=True)
+
+
+def _limits(values: np.ndarray, *, with_zero: bool = False) -> tuple[float, float]:
+    """The least and the largest finite value, apart even where all are equal."""
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    low = min(low, 0.0) if with_zero else low
+    pad = (abs(low) / 2 or 1.0) if low == high else 0.0
+    return low - pad, high + pad
+
+
+def _cells(area: _Area, x: np.ndarray, y: np.ndarray, *, filled: bool) -> list[str]:
+    """A curve as rows of Braille cells, from the top; of more points than there is room for, evenly spaced ones."""
+    canvas = area.canvas()
+    if filled:
+        places = np.linspace(*area.x, area.width * _DOTS_X)
+        nearest = np.abs(x - places[:, None]).argmin(1)
+        for place, height in zip(places.tolist(), y[nearest].tolist(), strict=True):
+            canvas.line(place, 0.0, place, height) if height else None
+    else:
+        most = 4 * area.width * _DOTS_X
+        kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int)) if len(x) > most else np.arange(len(x))
+        points = [(px, py) for px, py in zip(x[kept].tolist(), y[kept].tolist(), strict=True) if np.isfinite(py)]
+        for (x0, y0), (x1, y1) in zip(points, points[1:] or points, strict=False):
+            canvas.line(x0, y0, x1, y1)
+    return canvas.plot("\n").split("\n")
+
+
+def _label_rows(wanted: Sequence[int]) -> dict[int, int]:
+    """Which curve's name stands in which row: where it ends, or in the nearest row that is free."""
+    taken: dict[int, int] = {}
+    for curve, row in enumerate(wanted):
+        free = [r for r in range(_HEIGHT) if r not in taken]
+        taken[min(free, key=lambda r: abs(r - row))] = curve
+    return taken
+
+
+def _row(layers: Sequence[str], *, on_zero: bool, ascii_only: bool) -> Text:
+    """One row of all curves laid over each other; the last on top where they meet."""
+    text = Text()
+    for cells in zip(*layers, strict=True):
+        dotted = [curve for curve, cell in enumerate(cells) if cell != _BLANK]
+        if not dotted:
+            text.append(("-" if ascii_only else "┈") if on_zero else " ", "dim")
+            continue
+        both = functools.reduce(operator.or_, map(ord, cells))
+        text.append(_SIGNS[dotted[-1]] if ascii_only else chr(both), _STYLES[dotted[-1]])
+    return text
+
+
+def _axis_numbers(area: _Area) -> str:
+    """Both ends of the axis below it, and 0 where it lies between with room to spare."""
+    low, high = area.x
+    first, last = number(low), number(high)
+    line = first + last.rjust(area.width - len(first))
+    zero = round(-low / (high - low) * (area.width - 1))
+    if low < 0.0 < high and len(first) < zero - 1 and zero + 2 < area.width - len(last):
+        line = f"{line[:zero]}0{line[zero + 1 :]}"
+    return line

@@ -1,0 +1,55 @@
+"""A schedule's rates as a table of those that change, with their curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pandas as pd
+
+from nnlab.report.columns import frame_column, kept_rows
+from nnlab.report.plots import Curves, Illustrated
+from nnlab.report.sheets import Line
+from nnlab.report.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_CHANGES: Final = 30  # of more, each epoch's first is shown
+
+
+def rates_table(rates: pd.DataFrame, *, title: str = "", all_rows: bool = False) -> Illustrated:
+    """The first step, every change and the last step; of many changes each epoch's first and the turns of the curve.
+
+    Args:
+        rates: a row for each step: `epoch, step, lr`, perhaps `momentum`.
+        title: the schedule and the budget.
+        all_rows: every change, however many.
+    """
+    shown, turns, words = _changes(rates, all_rows=all_rows)
+    kept, gaps = kept_rows(len(shown), np.flatnonzero(np.isin(shown, turns)).tolist(), all_rows=all_rows)
+    rows = rates.iloc[shown[kept]]
+    columns = [frame_column(rows, name) for name in rates.columns]
+    return Illustrated(columns, title=plain(title), lines=[Line(words)], gaps=gaps, pictures=rate_curves(rates))
+
+
+def rate_curves(rates: pd.DataFrame) -> Sequence[Curves]:
+    """The curve of each column over epochs, or over steps where there is but one epoch."""
+    per_epoch = int((rates["epoch"] == 0).sum())
+    by_epoch = int(rates["epoch"].iloc[-1]) > 0
+    axis = {"epoch": rates["step"] / per_epoch} if by_epoch else {"step": rates["step"]}
+    return [Curves(pd.DataFrame({**axis, name: rates[name]})) for name in ("lr", "momentum") if name in rates]
+
+
+def _changes(rates: pd.DataFrame, *, all_rows: bool) -> tuple[np.ndarray, np.ndarray, str]:
+    """The steps to show, those among all where a curve turns, and words on which they are."""
+    values = rates.drop(columns=["epoch", "step"]).to_numpy()
+    rises = np.sign(np.diff(values, axis=0))
+    changes = np.flatnonzero(rises.any(1)) + 1
+    turns = np.flatnonzero((np.diff(rises, axis=0) != 0).any(1)) + 1
+    ends = [0, len(rates) - 1]
+    if all_rows or len(changes) <= _MOST_CHANGES:
+        return np.union1d(ends, changes), turns, "Each rate holds until the next row."
+    firsts = np.flatnonzero(np.diff(rates["epoch"], prepend=-1))
+    words = "The first step of each epoch, and where the curve turns; --all shows every change."
+    return np.union1d(ends, np.union1d(firsts, turns)), turns, words
