@@ -116,8 +116,44 @@ def show(
         show_file(what, output, all_rows=every)
 
 
+def list_(
+    output: DisplaySettings,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="A kind: all its names.", autocompletion=kinds_beginning)
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A name, perhaps with keys.", autocompletion=names_beginning),
+    ] = None,
+) -> None:
+    """Show what there is to choose from: data, models, losses, ...; of a name its formula, keys and a picture."""
+    from nnlab.cli.listing import show_catalogue
+
+    show_catalogue(kind, name, output)
+
+
+def schedule(
+    output: DisplaySettings,
+    schedule: Annotated[str, typer.Argument(metavar="SPEC", help="A schedule: NAME or NAME:KEY=VALUE.")],
+    lr: Annotated[str | None, typer.Option(metavar="X", help="Learning rate (default: 0.1).")] = None,
+    epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the data (default: 10).")] = None,
+    steps_per_epoch: Annotated[str | None, typer.Option(metavar="N", help="Batches of a pass (default: 32).")] = None,
+    steps: Annotated[str | None, typer.Option(metavar="N", help="Stop after so many steps.")] = None,
+    warmup: Annotated[str | None, typer.Option(metavar="N", help="Steps of warm-up (default: 0).")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every change of the rate.", metavar="")] = False,
+) -> None:
+    """Show what a schedule does to the learning rate, without training."""
+    from nnlab.cli.listing import show_schedule
+
+    given = {"schedule": schedule, "lr": lr, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    given |= {"steps": steps, "warmup": warmup}
+    show_schedule({name: text for name, text in given.items() if text is not None}, output, all_rows=every)
+
+
 app.command("predict")(with_display(predict))
 app.command("show")(with_display(show))
+app.command("list")(with_display(list_))
+app.command("schedule")(with_display(schedule))
 
 
 def main() -> NoReturn:

@@ -14,7 +14,7 @@ from nnlab import __version__
 from nnlab.cli.best_model import BestModel
 from nnlab.cli.options import Given
 from nnlab.cli.output import note
-from nnlab.core.errors import PartialError
+from nnlab.core.errors import PartialError, UsageError
 from nnlab.core.settings import ExperimentSettings, OutputSettings
 from nnlab.storage.csv_files import (
     COMPARISONS,
@@ -69,10 +69,11 @@ def answer(study: Study[S], given: Given[S]) -> None:
         if results.set_aside is not None:
             note(f"The old results are in {results.set_aside}.", given.output)
         journal, runs = Journal(path), experiment.runs()
-        missing = [run for run in runs if run.run_id not in journal.done()]
+        done = journal.done()
+        missing = [run for run in runs if run.run_id not in done]
         if missing or not _is_answered(experiment, read_manifest(path)):
             _work(study, experiment, given, path, journal, missing)
-        num_failed = sum(run.run_id not in journal.done() for run in runs)
+        num_failed = len({run.run_id for run in runs} - journal.done())
     from nnlab.cli.results import show_results
 
     show_results(path, given.output)
@@ -85,6 +86,8 @@ def directory_of(experiment: Experiment, output: OutputSettings) -> Path:
     if output.out is not None:
         return Path(output.out)
     if output.name is not None:
+        if Path(output.name).name != output.name or output.name in (".", ".."):
+            raise UsageError(f"--name takes the name of a directory, not {output.name!r}. A path goes to --out.")
         return Path("results") / experiment.command / output.name
     settings = experiment.settings
     return default_directory(experiment.command, str(settings.data), str(settings.model), experiment.identity)

@@ -10,9 +10,11 @@ A part without `=` belongs to what stands before it, so that `my.py:build` and `
 
 from __future__ import annotations
 
-import math
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 from typing import Final
 
 from nnlab.core.errors import UsageError
@@ -87,17 +89,31 @@ def split_list(text: str, *, what: str) -> tuple[str, ...]:
 
     Commas inside parentheses or brackets belong to a part: `lambda:lr_lambda=max(0.1,1-epoch/10)` is one ingredient.
     """
-    parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text)]
+    parts = [part.strip() for part in _outside_brackets(text)]
     if len(parts) > 1 and not parts[-1]:
         parts.pop()  # `5,` is a list of one
     if not all(parts):
         raise UsageError(f"{what} {text!r} has an empty part. Write values separated by single commas.")
     if len(parts) > MOST_LEVELS:
         raise UsageError(f"{what} has {len(parts)} values; at most {MOST_LEVELS} are accepted.")
-    twice = next((part for part in parts if parts.count(part) > 1), None) if len(set(parts)) < len(parts) else None
-    if twice is not None:
-        raise UsageError(f"{what} {text!r} names {twice!r} twice.")
+    twice = [part for part, count in Counter(parts).items() if count > 1]
+    if twice:
+        raise UsageError(f"{what} {text!r} names {twice[0]!r} twice.")
     return tuple(parts)
+
+
+def _outside_brackets(text: str) -> Iterator[str]:
+    """What stands between the commas that no parenthesis or bracket encloses."""
+    depth = start = 0
+    for at, character in enumerate(text):
+        if character in "([":
+            depth += 1
+        elif character in ")]":
+            depth = max(depth - 1, 0)
+        elif character == "," and depth == 0:
+            yield text[start:at]
+            start = at + 1
+    yield text[start:]
 
 
 def parse_rates(text: str, *, what: str) -> tuple[float, ...]:
@@ -127,12 +143,19 @@ def parse_rates(text: str, *, what: str) -> tuple[float, ...]:
         raise UsageError(f"{what} {text!r}: COUNT is a whole number from 2 to {MOST_LEVELS}, not {count}.")
     if start >= stop:
         raise UsageError(f"{what} {text!r}: START {start!r} must be below STOP {stop!r}.")
-    ratio = math.log(stop / start) if stop / start < math.inf else math.log(stop) - math.log(start)
-    inner = (float(f"{start * math.exp(ratio * i / (count - 1)):.12g}") for i in range(1, count - 1))
-    rates = (start, *inner, stop)
+    rates = (start, *_between(start, stop, count), stop)
     if len(set(rates)) < count or list(rates) != sorted(rates):
         raise UsageError(f"{what} {text!r}: {count} rates between {start!r} and {stop!r} are too close to tell apart.")
     return rates
+
+
+def _between(start: float, stop: float, count: int) -> Iterator[float]:
+    """The inner points of a logarithmic grid, to 12 digits; in decimals, since the ratio of two floats may overflow."""
+    with localcontext(prec=30):
+        low = Decimal(repr(start))
+        log_ratio = (Decimal(repr(stop)) / low).ln()
+        for index in range(1, count - 1):
+            yield float(f"{low * (log_ratio * index / (count - 1)).exp():.12g}")
 
 
 def parse_rate(text: str, *, what: str) -> float:

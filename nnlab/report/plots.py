@@ -110,12 +110,12 @@ def _drawn(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
 
 
 def _limits(values: np.ndarray, *, with_zero: bool = False) -> tuple[float, float]:
-    """The least and the largest finite value, apart even where all are equal."""
+    """The least and the largest finite value; what does not vary is drawn against 0."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
-    low = min(low, 0.0) if with_zero else low
-    pad = (abs(low) / 2 or 1.0) if low == high else 0.0
-    return low - pad, high + pad
+    if with_zero or low == high:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return (low, high) if low < high else (0.0, 1.0)
 
 
 def _cells(area: _Area, x: np.ndarray, y: np.ndarray, *, filled: bool) -> list[str]:

@@ -38,7 +38,8 @@ def rate_curves(rates: pd.DataFrame) -> Sequence[Curves]:
     per_epoch = int((rates["epoch"] == 0).sum())
     by_epoch = int(rates["epoch"].iloc[-1]) > 0
     axis = {"epoch": rates["step"] / per_epoch} if by_epoch else {"step": rates["step"]}
-    return [Curves(pd.DataFrame({**axis, name: rates[name]})) for name in ("lr", "momentum") if name in rates]
+    names = rates.columns.drop(["epoch", "step"])
+    return [Curves(pd.DataFrame({**axis, name: rates[name]})) for name in names]
 
 
 def _changes(rates: pd.DataFrame, *, all_rows: bool) -> tuple[np.ndarray, np.ndarray, str]:

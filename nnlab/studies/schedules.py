@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.rate_tables import lr_table, momentum_table, plateau, warmup_factors
 from nnlab.catalog.schedule_traps import traps
@@ -31,7 +31,7 @@ class ScheduleSettings(Settings):
     lr: RateSetting = setting(0.1, "Learning rate.")
     epochs: CountSetting = setting(10, "Passes over the training part.")
     steps_per_epoch: CountSetting = setting(32, "Batches of one pass.")
-    steps: Annotated[CountSetting | None, None] = setting(None, "Stop after so many steps.")
+    steps: CountSetting | None = setting(None, "Stop after so many steps.")
     warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
 
     @property

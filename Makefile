@@ -1,0 +1,42 @@
+# Everything runs in .venv, made from nothing by the first target that needs it.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+NNLAB := $(VENV)/bin/nnlab
+READY := $(VENV)/.ready
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: setup demo test lint sweep-lr clean help
+
+setup: $(READY) ## make the environment
+
+# pip is asked for the constraints' torch first: a bare range would take a build of several gigabytes.
+$(READY): pyproject.toml constraints.txt
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## which learning rate serves MNIST-1D? 16 rates x 10 seeds
+	$(NNLAB) sweep-lr --format table
+
+sweep-lr: $(READY) ## every recorded sweep of experiments/sweep-lr
+	@$(MAKE) --no-print-directory $(patsubst experiments/%.toml,results/%/summary.csv,$(wildcard experiments/sweep-lr/*.toml))
+
+# A recorded experiment becomes results: results/sweep-lr/digits/summary.csv comes from experiments/sweep-lr/digits.toml.
+results/%/summary.csv: experiments/%.toml | $(READY)
+	$(NNLAB) $(firstword $(subst /, ,$*)) --config $< --out results/$* --format table
+
+test: $(READY) ## the whole suite
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY) ## style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean: ## remove what can be made again, but not results
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12

@@ -1,0 +1,65 @@
+"""The catalogue as tables: its kinds, the names of one, and one ingredient with its pictures."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from nnlab.report.cells import number
+from nnlab.report.plots import Curves, Illustrated
+from nnlab.report.records import records_table
+from nnlab.report.sheets import Column, Line, Sheet
+from nnlab.report.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+# Which columns give way where room is short, the last first; a list of losses shows what each is for before its formula.
+_RANKS: Final = ("tasks", "link", "estimates", "per", "task", "what", "keys", "pytorch", "origin", "range", "law", "source")
+_LONG_NUMBER: Final = re.compile(r"(?<![\w.])-?\d+\.\d{5,}(e-?\d+)?")
+
+
+def kinds_table(kinds: pd.DataFrame) -> Sheet:
+    """A row for each kind of ingredient."""
+    columns = [Column(name, _cells(kinds, name), folds=name in ("option", "names")) for name in kinds.columns]
+    said = "`nnlab list KIND` says what each is; `nnlab list KIND NAME` shows one, with its formula and a picture."
+    return Sheet(columns, lines=[Line(said)])
+
+
+def names_table(names: pd.DataFrame) -> Sheet:
+    """A row for each name of a kind; columns in which nothing stands are left out."""
+    columns = [
+        Column(name, _cells(names, name), rank=_RANKS.index(name) + 1 if name in _RANKS else 0, folds=name != "name")
+        for name in names.columns
+        if (names[name] != "").any()
+    ]
+    return Sheet(columns)
+
+
+def ingredient_table(
+    properties: pd.DataFrame,
+    *,
+    kind: str,
+    name: str,
+    curves: Sequence[pd.DataFrame] = (),
+    histogram: pd.DataFrame | None = None,
+    sample: pd.DataFrame | None = None,
+) -> Illustrated:
+    """One ingredient: what is known of it, and what it looks like."""
+    columns = [
+        Column(plain(kind), _cells(properties, "property")),
+        Column(plain(name), _cells(properties, "value"), folds=True),
+    ]
+    pictures = [
+        *(Curves(frame) for frame in curves),
+        *([] if histogram is None else [Curves(histogram, filled=True)]),
+        *([] if sample is None else [records_table(sample)]),
+    ]
+    return Illustrated(columns, pictures=pictures)
+
+
+def _cells(frame: pd.DataFrame, name: str) -> list[str]:
+    """The column's texts, with the numbers in them rounded."""
+    return [_LONG_NUMBER.sub(lambda found: number(float(found[0])), plain(text)) for text in frame[name]]
