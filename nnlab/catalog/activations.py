@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from nnlab.catalog.entry import find
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nnlab.core.kinds import NonNegative, Number, Positive, Value, Word
+    from nnlab.core.spec import Spec
 else:
     torch = lazy("torch")
     F = lazy("torch.nn.functional")
@@ -237,6 +239,37 @@ def _keeping_second_moment(function: Callable[..., Tensor]) -> Callable[..., flo
         return float(moment.rsqrt())
 
     return gain
+
+
+def activation_named(spec: Spec, *, what: str = "--activation") -> Activation:
+    """The activation that `spec` names: of the table, or a person's own function of z.
+
+    Raises:
+        UsageError: no such name, file or function.
+    """
+    return find(ACTIVATIONS, spec, what=what, own=own_activation)
+
+
+def own_activation(function: Callable[..., Tensor]) -> Activation:
+    """A row for a person's own elementwise function of z, whose slope is autograd's."""
+
+    def slope(z: Tensor, **values: Value | None) -> Tensor:
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            (slopes,) = torch.autograd.grad(function(z, **values).sum(), z)
+        return slopes
+
+    return Activation(
+        function=function,
+        slope=slope,
+        slope_of="input",
+        bounded=False,
+        gain=lambda **_: 1.0,
+        in_place=None,
+        torch_class=None,
+        zero_at_zero=False,
+        source="",
+    )
 
 
 ACTIVATIONS: Final[Mapping[str, Activation]] = {

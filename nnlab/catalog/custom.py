@@ -9,8 +9,10 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from nnlab.core.errors import UsageError, did_you_mean
 
@@ -37,6 +39,18 @@ def load(name: str, *, what: str = "") -> object:
         public = [word for word in vars(module) if not word.startswith("_")]
         raise UsageError(f"{label}: {place} has no {attribute!r}.{did_you_mean(attribute, public)}")
     return getattr(module, attribute)
+
+
+def load_function(name: str, *, what: str) -> Callable[..., Any]:
+    """The function that `name` stands for.
+
+    Raises:
+        UsageError: as `load`, or what stands there can't be called.
+    """
+    found = load(name, what=what)
+    if not callable(found):
+        raise UsageError(f"{what} {name!r} is no function but a {type(found).__name__}.")
+    return found
 
 
 def content_hash(name: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+from nnlab.catalog.custom import is_custom, load_function
 from nnlab.core.errors import UsageError, did_you_mean, unknown
 from nnlab.core.kinds import KINDS, Value, parse_value
 from nnlab.core.spec import Spec
@@ -41,6 +42,10 @@ LISTED_AS: Final[Mapping[str, str]] = {
 }
 
 
+# A person's own function is annotated as any Python function is.
+_PLAIN_KINDS: Final[Mapping[str, str]] = {"float": "Number", "int": "Whole", "bool": "Flag", "str": "Word"}
+
+
 @dataclass(frozen=True)
 class Key:
     """A key that an ingredient takes.
@@ -62,24 +67,31 @@ def keys(function: Callable[..., object]) -> dict[str, Key]:
     """The keys that `function` takes: its keyword-only parameters whose annotation names a kind."""
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
-        kind = str(parameter.annotation).removesuffix(" | None")
+        annotation = parameter.annotation
+        kind = (annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")).removesuffix(
+            " | None"
+        )
+        kind = _PLAIN_KINDS.get(kind, kind)
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and kind in KINDS:
             required = parameter.default is inspect.Parameter.empty
             found[name] = Key(name, kind, None if required else parameter.default, required)
     return found
 
 
-def find(table: Mapping[str, E], spec: Spec, *, what: str) -> E:
-    """The row of `table` that `spec` names.
+def find(table: Mapping[str, E], spec: Spec, *, what: str, own: Callable[[Callable[..., Any]], E] | None = None) -> E:
+    """The row of `table` that `spec` names, or one made for a person's own function.
 
     Args:
         table: a catalogue table.
         spec: the ingredient.
         what: the option's spelling (`--init`), for the message.
+        own: makes a row for `FILE.py:NAME`; None where no own function can stand.
 
     Raises:
-        UsageError: no such name; says the nearest.
+        UsageError: no such name (says the nearest), file or function.
     """
+    if own is not None and is_custom(spec.name):
+        return own(load_function(spec.name, what=what))
     if spec.name not in table:
         kind = LISTED_AS.get(what, "")
         see = f"`nnlab list {kind}` shows all {len(table)}." if kind else ""

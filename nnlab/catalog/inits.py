@@ -16,7 +16,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.entry import configured, find
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
@@ -286,8 +285,22 @@ def resolve_gain(values: Mapping[str, Value | None], activation: str) -> dict[st
     if values.get("gain") != "auto":
         return dict(values)
     spec = parse_spec(activation, what="--activation")
-    entry = find(ACTIVATIONS, spec, what="--activation")
+    entry = activation_named(spec)
     return {**values, "gain": entry.gain(**configured(entry.function, spec, what="--activation"))}
+
+
+def init_named(spec: Spec, *, what: str = "--init") -> Init:
+    """The init that `spec` names: of the table, or a person's own `function(shape, *, generator)`.
+
+    Raises:
+        UsageError: no such name, file or function.
+    """
+    return find(INITS, spec, what=what, own=own_init)
+
+
+def own_init(function: Callable[..., Tensor]) -> Init:
+    """A row for a person's own function of a weight's shape [out, in, *kernel]; biases are zero, no variance is foretold."""
+    return Init(function, lambda shape, **_: math.nan, "other", "")  # noqa: ARG005
 
 
 INITS: Final[Mapping[str, Init]] = {

@@ -17,12 +17,14 @@ autograd. Each is d(row loss) / d(scores), of the scores' shape, not divided by 
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog import constant_scores
+from nnlab.catalog.entry import find
 from nnlab.catalog.links import class_rows, wanted
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nnlab.core.kinds import Flag, NonNegative, Positive, Probability, Value
+    from nnlab.core.spec import Spec
 else:
     torch = lazy("torch")
     F = lazy("torch.nn.functional")
@@ -59,6 +62,7 @@ class Loss:
         raw_targets: targets must stay in their own unit (counts), never standardised.
         source: who proposed it.
         both: function and gradient in one call, where they share work.
+        links: for each task, where `link` is empty.
     """
 
     function: Callable[..., Tensor]
@@ -71,6 +75,11 @@ class Loss:
     source: str
     raw_targets: bool = False
     both: Callable[..., tuple[Tensor, Tensor]] | None = None
+    links: Mapping[Task, str] | None = None
+
+    def link_for(self, task: Task) -> str:
+        """What makes predictions of the scores in this task, a key of `nnlab.catalog.links.LINKS`."""
+        return self.link or (self.links or {})[task]
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -297,6 +306,48 @@ def constant_loss(loss: Loss, targets: Tensor, outputs: int, values: Mapping[str
     return rows.mean().item()
 
 
+def loss_named(spec: Spec, *, what: str = "--loss") -> Loss:
+    """The loss that `spec` names: of the table, or a person's own function as `own_loss` takes it.
+
+    Raises:
+        UsageError: no such name, file or function.
+    """
+    return find(LOSSES, spec, what=what, own=own_loss)
+
+
+def own_loss(function: Callable[..., Tensor]) -> Loss:
+    """A row for a person's own plain function of scores [..., C, B] and targets [..., B], giving each row's loss [..., B].
+
+    It serves every task, with one score a row, or one a class where there are several; its gradient is autograd's. Predictions are made
+    through the link that belongs to the task's default loss, or the one that the function names itself: `my_loss.link = "identity"`.
+    """
+    links: Mapping[Task, str] = {"regression": "identity", "binary": "sigmoid", "multiclass": "softmax"}
+
+    def checked(scores: Tensor, targets: Tensor, **values: Value | None) -> Tensor:
+        rows = function(scores, targets, **values)
+        wanted_shape = (*scores.shape[:-2], scores.shape[-1])
+        if tuple(rows.shape) != wanted_shape:
+            raise UsageError(
+                f"--loss {function.__name__} gives shape {tuple(rows.shape)} for scores {tuple(scores.shape)} [..., C, B]; "
+                f"it must give each row's loss, {wanted_shape} [..., B], without the mean."
+            )
+        return rows
+
+    checked.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    checked.__doc__ = function.__doc__
+    return Loss(
+        function=checked,
+        gradient=None,
+        outputs=_EVERY_TASK,
+        link=getattr(function, "link", ""),
+        estimates="what its author means",
+        torch_class=None,
+        best_constant=None,
+        source="",
+        links=links,
+    )
+
+
 def row_weights(targets: Tensor, class_weights: Tensor) -> Tensor:
     """The weight of every row, [..., B], of mean 1 over the rows.
 
@@ -317,7 +368,7 @@ def check_fits(loss_name: str, task: Task) -> None:
     Raises:
         UsageError: the loss does not serve the task.
     """
-    if task not in LOSSES[loss_name].tasks:
+    if loss_name in LOSSES and task not in LOSSES[loss_name].tasks:
         fitting = ", ".join(name for name, loss in LOSSES.items() if task in loss.tasks)
         served = " and ".join(LOSSES[loss_name].tasks)
         raise UsageError(f"--loss {loss_name} serves {served} tasks, not {task}. Losses that do: {fitting}.")

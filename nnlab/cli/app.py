@@ -7,15 +7,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from nnlab import __version__
-from nnlab.cli.options import Given, with_display, with_options
+from nnlab.cli.completion import kinds_beginning, names_beginning
+from nnlab.cli.options import PREFIX, Given, with_display, with_options
 from nnlab.cli.output import close_quietly, error
 from nnlab.core.errors import NnlabError
-from nnlab.core.settings import DisplaySettings, Settings, SweepLrSettings, TrainSettings
+from nnlab.core.settings import DisplaySettings, Settings, SweepLrSettings, TrainSettings, flag
 
 S = TypeVar("S", bound=Settings)
 
@@ -132,20 +133,29 @@ def list_(
     show_catalogue(kind, name, output)
 
 
+def _budget_option(setting: str, metavar: str, words: str) -> Any:
+    """An option whose value may also come from the environment, as that of a training command may."""
+    return typer.Option(
+        flag(setting), metavar=metavar, help=words, envvar=f"{PREFIX}{setting.upper()}", show_envvar=False
+    )
+
+
 def schedule(
     output: DisplaySettings,
-    schedule: Annotated[str, typer.Argument(metavar="SPEC", help="A schedule: NAME or NAME:KEY=VALUE.")],
-    lr: Annotated[str | None, typer.Option(metavar="X", help="Learning rate (default: 0.1).")] = None,
-    epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the data (default: 10).")] = None,
-    steps_per_epoch: Annotated[str | None, typer.Option(metavar="N", help="Batches of a pass (default: 32).")] = None,
-    steps: Annotated[str | None, typer.Option(metavar="N", help="Stop after so many steps.")] = None,
-    warmup: Annotated[str | None, typer.Option(metavar="N", help="Steps of warm-up (default: 0).")] = None,
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A schedule: NAME or NAME:KEY=VALUE.")],
+    lr: Annotated[str | None, _budget_option("lr", "X", "Learning rate (default: 0.1).")] = None,
+    epochs: Annotated[str | None, _budget_option("epochs", "N", "Passes over the data (default: 10).")] = None,
+    steps_per_epoch: Annotated[
+        str | None, typer.Option(metavar="N", help="Batches of a pass (default: 32).", show_default=False)
+    ] = None,
+    steps: Annotated[str | None, _budget_option("steps", "N", "Stop after so many steps.")] = None,
+    warmup: Annotated[str | None, _budget_option("warmup", "N", "Steps of linear warm-up (default: 0).")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every change of the rate.", metavar="")] = False,
 ) -> None:
     """Show what a schedule does to the learning rate, without training."""
     from nnlab.cli.listing import show_schedule
 
-    given = {"schedule": schedule, "lr": lr, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    given = {"schedule": spec, "lr": lr, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
     given |= {"steps": steps, "warmup": warmup}
     show_schedule({name: text for name, text in given.items() if text is not None}, output, all_rows=every)
 

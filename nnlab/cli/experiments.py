@@ -39,6 +39,7 @@ from nnlab.storage.manifest import (
 )
 from nnlab.storage.model_files import MODEL
 from nnlab.studies.experiment import Experiment
+from nnlab.studies.resolve import own_files
 from nnlab.studies.study import Conclusion, Facts, Study
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def _started(experiment: Experiment, given: Given[S], old: Manifest | None) -> M
         started=utc_now() if old is None else old.started,
         git=git_state(Path.cwd()),
         data_hash=experiment.dataset.fingerprint(),
+        file_hashes={name: sha for arm in experiment.arms for name, sha in own_files(arm.settings).items()},
     )
 
 

@@ -113,8 +113,12 @@ class Kind:
 
 
 def _gain(text: str) -> Value:
-    accepted = "a number above 0, or auto to follow the activation"
-    return "auto" if text == "auto" else _checked(parse_number, lambda v: v > 0, accepted)(text)
+    if text == "auto":
+        return text
+    try:
+        return KINDS["Positive"].parse(text)
+    except ValueError:
+        raise ValueError(KINDS["Gain"].accepts) from None
 
 
 _POSITIVE_WHOLE: Final = _whole_from(1, "a whole number of 1 or more")

@@ -60,9 +60,11 @@ def parse_spec(text: str, *, what: str) -> Spec:
         what: the option it came from, for messages (`--init`).
 
     Raises:
-        UsageError: an empty name, an empty value, a key that is no identifier or stands twice.
+        UsageError: an empty name, part or value, a key that is no identifier or stands twice.
     """
     name, *parts = text.strip().split(":")
+    if not all(parts):
+        raise UsageError(f"{what} {text!r} has an empty part. Write NAME or NAME:KEY=VALUE, such as normal:std=0.5.")
     options: list[tuple[str, str]] = []
     for part in parts:
         key, equals, value = part.partition("=")
@@ -149,13 +151,13 @@ def parse_rates(text: str, *, what: str) -> tuple[float, ...]:
     return rates
 
 
-def _between(start: float, stop: float, count: int) -> Iterator[float]:
+def _between(start: float, stop: float, count: int) -> list[float]:
     """The inner points of a logarithmic grid, to 12 digits; in decimals, since the ratio of two floats may overflow."""
     with localcontext(prec=30):
         low = Decimal(repr(start))
         log_ratio = (Decimal(repr(stop)) / low).ln()
-        for index in range(1, count - 1):
-            yield float(f"{low * (log_ratio * index / (count - 1)).exp():.12g}")
+        points = (low * (log_ratio * index / (count - 1)).exp() for index in range(1, count - 1))
+        return [float(f"{point:.12g}") for point in points]
 
 
 def parse_rate(text: str, *, what: str) -> float:

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream
-from nnlab.diagnostics.differences import STEP
 from nnlab.diagnostics.formulas import Formula, parse_formulas
+from nnlab.diagnostics.gradient_report import STEP
 
 MOST_PATHS: Final = 10_000
 

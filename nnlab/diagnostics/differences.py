@@ -18,10 +18,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from nnlab.diagnostics.gradient_report import STEP
+
 Outputs = Callable[[Mapping[str, Tensor]], Tensor]
 
-# A power of two near eps^(1/4.4): the h^4 that Richardson leaves and the rounding of f, eps / h, are both about 1e-12.
-STEP: Final = 2.0**-12
 # From steps that only a very curved function can't bear to steps that only rounding spoils.
 LADDER: Final = tuple(2.0**-power for power in range(6, 29, 2))
 # Numbers in the perturbed copies of one vmap: fewer calls against more memory; measured best on nets of some 10^3 weights.

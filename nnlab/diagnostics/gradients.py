@@ -21,7 +21,7 @@ from nnlab.diagnostics import autodiff
 from nnlab.diagnostics.causes import Cause, Evidence, likely_cause
 from nnlab.diagnostics.comparison import Comparison, Numeric, compare, numeric_gradient
 from nnlab.diagnostics.differences import step_scales
-from nnlab.diagnostics.gradient_report import DTYPES, GradientRow, Method, Report, Verdict
+from nnlab.diagnostics.gradient_report import GradientRow, Method, Report, Verdict
 from nnlab.diagnostics.kinks import slope_along
 from nnlab.diagnostics.precision import low_precision_gradient, rounding_bounds
 from nnlab.diagnostics.problem import Problem, prepared
@@ -60,13 +60,19 @@ def check(
 
 def check_subject(subject: Subject, method: Method) -> Report:
     """Check a subject's gradients; one row for each check and tensor."""
-    problem = prepared(subject, seed=method.seed, dtype=DTYPES[method.dtype])
+    problem = prepared(subject, seed=method.seed, dtype=_dtype(method))
     numeric = {name: numeric_gradient(problem, name, method) for name, t in problem.point.items() if t.numel()}
     findings = _Findings(problem, method, numeric)
     for kind in method.checks:
         _RUN[kind](findings)
     evaluation = "vmap" if problem.at.batched else "loop"
     return Report(subject.name, tuple(findings.rows), findings.kinds, evaluation, problem.noise)
+
+
+def _dtype(method: Method) -> torch.dtype:
+    dtype = getattr(torch, method.dtype)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
 
 
 def check_all(subjects: Iterable[Subject], method: Method) -> tuple[Report, ...]:
@@ -203,7 +209,7 @@ def _low_precision(findings: _Findings, given: Mapping[str, Tensor], found: Mapp
     Only where float64 is right: a bug there is one in every precision, and spoils the measure of what rounding may do.
     """
     problem, method = findings.problem, findings.method
-    dtype = DTYPES[method.dtype]
+    dtype = _dtype(method)
     low = low_precision_gradient(problem, dtype, method.device)
     bounds = rounding_bounds(problem, given, dtype)
     # The float64 rows, just added, were the reference's own.

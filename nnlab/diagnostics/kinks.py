@@ -23,7 +23,6 @@ from nnlab.diagnostics import tracing
 from nnlab.diagnostics.differences import (
     FOREIGN_ERRORS,
     LADDER,
-    STEP,
     Evaluator,
     Slopes,
     richardson,
@@ -31,6 +30,7 @@ from nnlab.diagnostics.differences import (
     step_scales,
 )
 from nnlab.diagnostics.frozen import frozen, has_kinks
+from nnlab.diagnostics.gradient_report import STEP
 from nnlab.diagnostics.problem import Problem
 
 # The steps, as places on the ladder, at which one-sided slopes are taken: 2^-18 and 2^-20.

@@ -170,7 +170,8 @@ def _seeded(outputs: Outputs, seed: int) -> Outputs:
     """The outputs with the global generators started at `seed` and afterwards put back: a layer takes no generator."""
 
     def fixed(leaves: Mapping[str, Tensor]) -> Tensor:
-        with torch.random.fork_rng():
+        devices = sorted({leaf.device.index or 0 for leaf in leaves.values() if leaf.is_cuda})
+        with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             return outputs(leaves)
 

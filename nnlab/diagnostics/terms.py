@@ -18,13 +18,13 @@ from nnlab.diagnostics import tracing
 from nnlab.diagnostics.causes import Cause, Kind
 from nnlab.diagnostics.differences import (
     FOREIGN_ERRORS,
-    STEP,
     Evaluator,
     jacobian_rows,
     richardson,
     slopes,
     step_scales,
 )
+from nnlab.diagnostics.gradient_report import STEP
 from nnlab.diagnostics.problem import Problem, nudged
 
 _ENTRIES: Final = 24

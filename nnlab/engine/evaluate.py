@@ -61,11 +61,9 @@ class Evaluation:
         all_scores = padded(*rows.shape, dtype=wide(rows.device), device=rows.device).copy_(rows)
         program = self.program
         if self.unit is None:
-            return measure(all_scores, y, task=program.shape.task, link=program.loss.link)
+            return measure(all_scores, y, task=program.shape.task, link=program.link)
         mean, scale = self.unit.mean[population.seed_of_run], self.unit.scale[population.seed_of_run]
-        return measure(
-            all_scores, y, task=program.shape.task, link=program.loss.link, target_mean=mean, target_scale=scale
-        )
+        return measure(all_scores, y, task=program.shape.task, link=program.link, target_mean=mean, target_scale=scale)
 
 
 def best_constant(program: Program, y: Tensor) -> float:

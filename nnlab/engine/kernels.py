@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
 from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
 from nnlab.engine.arrays import Product, Whole, padded, shaped, whole
@@ -98,7 +98,7 @@ class ActivateKernel:
     """h = f(z); the slope is taken from the output where f allows it, so that z need not be kept."""
 
     def __init__(self, layer: Activate) -> None:
-        entry = ACTIVATIONS[layer.activation.name]
+        entry = activation_named(layer.activation)
         values = configured(entry.function, layer.activation, what="--activation")
         self.function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
         self.slope: Callable[[Tensor], Tensor] = partial(entry.slope, **values)

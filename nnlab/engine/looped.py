@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.activations import activation_named
 from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.entry import configured
 from nnlab.catalog.metrics import measure
@@ -47,7 +47,7 @@ class Elementwise(nn.Module):
 
     def __init__(self, layer: Activate) -> None:
         super().__init__()
-        self.function = ACTIVATIONS[layer.activation.name].function
+        self.function = activation_named(layer.activation).function
         self.values = configured(self.function, layer.activation, what="--activation")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -192,7 +192,7 @@ class Loop:
 
     def _metrics(self, part: PartArrays) -> dict[str, float]:
         scores_RCN = self.result(part.x[self.index]).T[None]
-        task, link, unit = self.program.shape.task, self.program.loss.link, self.data.unit
+        task, link, unit = self.program.shape.task, self.program.link, self.data.unit
         y = part.y[self.index][None]
         if unit is None:
             measured = measure(scores_RCN, y, task=task, link=link)

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Final
 
 from nnlab.catalog.entry import configured, find, keys
-from nnlab.catalog.inits import INITS
-from nnlab.catalog.losses import LOSSES, Loss
+from nnlab.catalog.inits import init_named
+from nnlab.catalog.losses import Loss, loss_named
 from nnlab.catalog.models import MODELS, Layers, Linear, Residual, activation_of, parameters
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
@@ -60,7 +60,12 @@ class Program:
     @cached_property
     def loss(self) -> Loss:
         assert self.settings.loss is not None
-        return LOSSES[self.settings.loss.name]
+        return loss_named(self.settings.loss)
+
+    @property
+    def link(self) -> str:
+        """What makes predictions of the scores."""
+        return self.loss.link_for(self.shape.task)
 
     @cached_property
     def loss_values(self) -> dict[str, Value | None]:
@@ -146,7 +151,7 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     model = find(MODELS, settings.model, what="--model")
     assert settings.loss is not None
     assert settings.activation is not None
-    outputs = LOSSES[settings.loss.name].outputs[shape.task]
+    outputs = loss_named(settings.loss).outputs[shape.task]
     values = configured(model.function, settings.model, what="--model")
     return model.function(
         shape.features, shape.num_classes if outputs == "classes" else 1, settings.activation, **values
@@ -159,7 +164,7 @@ def program_of(run: Run, shape: Shape) -> Program:
     blank = settings.model_copy(
         update={
             "lr": 1.0,
-            "init": Spec("lsuv") if INITS[settings.init.name].data_dependent else Spec("zeros"),
+            "init": Spec("lsuv") if init_named(settings.init).data_dependent else Spec("zeros"),
             "schedule": _program_schedule(settings.schedule),
             "warmup": 0,
             "optimizer": _program_optimizer(settings.optimizer),

@@ -7,7 +7,7 @@ import torch
 
 from nnlab.catalog.data import load
 from nnlab.catalog.dataset import Dataset
-from nnlab.catalog.losses import LOSSES, row_weights
+from nnlab.catalog.losses import loss_named, row_weights
 from nnlab.catalog.parts import Part, Parts, class_weights, divide, parse_outliers
 from nnlab.catalog.splits import parse_split
 from nnlab.core.records import Run
@@ -44,7 +44,7 @@ class Sources:
 
     def parts(self, settings: RunSettings, seed: int) -> Parts:
         """The data divided by the seed's split stream."""
-        raw = settings.loss is not None and LOSSES[settings.loss.name].raw_targets
+        raw = settings.loss is not None and loss_named(settings.loss).raw_targets
         key = (seed, raw, *(getattr(settings, name) for name in _DIVIDED_BY))
         if key not in self._parts:
             self._parts[key] = divide(

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
-from nnlab.catalog.inits import INITS, Init, resolve_gain
+from nnlab.catalog.inits import Init, init_named, resolve_gain
 from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, parameters
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
@@ -32,7 +32,7 @@ def starting_weights(program: Program, run: Run, x_ND: Tensor) -> Weights:
         run: its seed and init.
         x_ND: the training part's inputs, which only a data-dependent init looks at.
     """
-    entry = INITS[run.settings.init.name]
+    entry = init_named(run.settings.init)
     weights = _drawn(program, run, entry)
     if entry.rescale is not None:
         _through(program.layers, x_ND[:_MOST_ROWS].double().cpu(), weights, "", entry.rescale)
@@ -73,7 +73,7 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
             weight *= rescale((x @ weight.T).std())
             return F.linear(x, weight, weights.get(f"{name}.bias"))
         case Activate(activation):
-            entry = ACTIVATIONS[activation.name]
+            entry = activation_named(activation)
             h: Tensor = entry.function(x, **configured(entry.function, activation, what="--activation"))
             return h
         case Norm("layer", features):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nnlab.report.cells import number
@@ -16,26 +17,50 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# Which columns give way where room is short, the last first; a list of losses shows what each is for before its formula.
-_RANKS: Final = ("tasks", "link", "estimates", "per", "task", "what", "keys", "pytorch", "origin", "range", "law", "source")
+# Which columns give way where room is short, the last first; a list of losses says what each is for before its formula.
+_RANKS: Final = (
+    *("estimates", "tasks", "link", "what", "better", "keys"),
+    *("task", "per", "range", "law", "pytorch", "origin", "source"),
+)
+_SENTENCE: Final = 32  # what a formula is not folded below
 _LONG_NUMBER: Final = re.compile(r"(?<![\w.])-?\d+\.\d{5,}(e-?\d+)?")
+
+
+@dataclass(frozen=True)
+class Prose(Column):
+    """A column of words: its cells are broken between words, and never within `fan_in`.
+
+    Attributes:
+        least: the width that other columns give way to.
+    """
+
+    least: int = 20
+
+    @property
+    def least_width(self) -> int:
+        """What it can be read in."""
+        return min(self.width, self.least)
 
 
 def kinds_table(kinds: pd.DataFrame) -> Sheet:
     """A row for each kind of ingredient."""
-    columns = [Column(name, _cells(kinds, name), folds=name in ("option", "names")) for name in kinds.columns]
+    wide = ("option", "names")
+    columns = [(Prose if name in wide else Column)(name, _cells(kinds, name)) for name in kinds.columns]
     said = "`nnlab list KIND` says what each is; `nnlab list KIND NAME` shows one, with its formula and a picture."
     return Sheet(columns, lines=[Line(said)])
 
 
 def names_table(names: pd.DataFrame) -> Sheet:
     """A row for each name of a kind; columns in which nothing stands are left out."""
-    columns = [
-        Column(name, _cells(names, name), rank=_RANKS.index(name) + 1 if name in _RANKS else 0, folds=name != "name")
-        for name in names.columns
-        if (names[name] != "").any()
-    ]
-    return Sheet(columns)
+    told = [name for name in names.columns[1:] if (names[name] != "").any()]
+    return Sheet([Column("name", _cells(names, "name")), *(_told(names, name) for name in told)])
+
+
+def _told(names: pd.DataFrame, name: str) -> Column:
+    cells, rank = _cells(names, name), _RANKS.index(name) + 1
+    if name == "keys":
+        return Column(name, cells, rank=rank, folds=True)
+    return Prose(name, cells, rank=rank, least=_SENTENCE if name == "what" else 20)
 
 
 def ingredient_table(
@@ -50,7 +75,7 @@ def ingredient_table(
     """One ingredient: what is known of it, and what it looks like."""
     columns = [
         Column(plain(kind), _cells(properties, "property")),
-        Column(plain(name), _cells(properties, "value"), folds=True),
+        Prose(plain(name), _cells(properties, "value")),
     ]
     pictures = [
         *(Curves(frame) for frame in curves),

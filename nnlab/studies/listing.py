@@ -49,7 +49,7 @@ def kinds_frame() -> pd.DataFrame:
 
 
 def names_frame(kind: str) -> pd.DataFrame:
-    """A row for each name of a kind: `name, keys` (as a specification has them), what the kind tells, `what, source`.
+    """A row for each name of a kind: `name, what, keys` (as a specification has them), what its table tells, `source`.
 
     Raises:
         UsageError: no such kind.
@@ -57,9 +57,7 @@ def names_frame(kind: str) -> pd.DataFrame:
     rows = []
     for name, entry in _table(kind).items():
         listed = ":".join(_key_default(key) for key in keys(entry.function).values())
-        facts = dict(_FACTS[kind](entry))
-        source = facts.pop("source")
-        rows.append({"name": name, "keys": listed, "what": _first_sentence(entry), **facts, "source": source})
+        rows.append({"name": name, "what": _first_sentence(entry), "keys": listed, **_FACTS[kind](entry)})
     return pd.DataFrame(rows)
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from nnlab.catalog.activations import ACTIVATIONS
-from nnlab.catalog.averages import averaging_decay
+from nnlab.catalog.activations import activation_named
+from nnlab.catalog.averages import AVERAGES
+from nnlab.catalog.custom import content_hash, is_custom
 from nnlab.catalog.data import DATA, SUFFIXES, load
 from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.entry import Entry, configured, find
-from nnlab.catalog.inits import INITS
-from nnlab.catalog.losses import DEFAULT_LOSS, LOSSES, check_fits
+from nnlab.catalog.inits import init_named
+from nnlab.catalog.losses import DEFAULT_LOSS, check_fits, loss_named
 from nnlab.catalog.metrics import METRICS
 from nnlab.catalog.models import MODELS
 from nnlab.catalog.optimizers import OPTIMIZERS, optimizer_values
@@ -31,14 +33,16 @@ from nnlab.core.spec import Spec
 S = TypeVar("S", bound=RunSettings)
 E = TypeVar("E", bound=ExperimentSettings)
 
-_TABLES: Final[Mapping[str, Mapping[str, Entry]]] = {
-    "data": DATA,
-    "model": MODELS,
-    "activation": ACTIVATIONS,
-    "init": INITS,
-    "loss": LOSSES,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
+# How the ingredient of each setting is found; a person's own functions where they can stand.
+_FINDERS: Final[Mapping[str, Callable[[Spec], Entry]]] = {
+    "data": partial(find, DATA, what="--data"),
+    "model": partial(find, MODELS, what="--model"),
+    "activation": activation_named,
+    "init": init_named,
+    "loss": loss_named,
+    "optimizer": partial(find, OPTIMIZERS, what="--optimizer"),
+    "schedule": partial(find, SCHEDULES, what="--schedule"),
+    "average": partial(find, AVERAGES, what="--average"),
 }
 
 _LOSS_METRICS: Final = ("train_loss", "batch_loss", "val_loss")
@@ -68,15 +72,13 @@ def resolved(settings: S) -> S:
             "engine": "native" if settings.engine == "auto" else settings.engine,
         }
     )
-    for name, table in _TABLES.items():
+    for name, finder in _FINDERS.items():
         spec = getattr(complete, name)
         if spec is not None and not (name == "data" and _is_path(spec)):
-            configured(find(table, spec, what=f"--{name}").function, spec, what=f"--{name}")
+            configured(finder(spec).function, spec, what=f"--{name}")
     optimizer_values(complete.optimizer)
     schedule_values(complete.schedule)
     parse_split(complete.split)
-    if complete.average is not None:
-        averaging_decay(complete.average)
     if complete.outliers is not None:
         parse_outliers(complete.outliers)
     return complete
@@ -148,11 +150,19 @@ def identity(settings: RunSettings) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in RunSettings.model_fields:
         value: Any = getattr(settings, name)
-        if name in _TABLES and isinstance(value, Spec) and not (name == "data" and _is_path(value)):
-            function: Callable[..., object] = _TABLES[name][value.name].function
+        if name in _FINDERS and isinstance(value, Spec) and not (name == "data" and _is_path(value)):
+            function = _FINDERS[name](value).function
             value = {"name": value.name, **configured(function, value, what=f"--{name}")}
         found[name] = str(value) if isinstance(value, Spec) else value
-    return found
+    own = own_files(settings)
+    return found | {"own code": own} if own else found
+
+
+def own_files(settings: RunSettings) -> dict[str, str]:
+    """The person's own code that the settings name, and the SHA-256 of its content."""
+    specs = [value for name in RunSettings.model_fields if isinstance(value := getattr(settings, name), Spec)]
+    words = [word for spec in specs for word in (spec.name, *(text for _, text in spec.options))]
+    return {word: content_hash(word) for word in words if is_custom(word)}
 
 
 def digest(value: object) -> str:

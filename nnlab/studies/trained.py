@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.links import LINKS, decide, probabilities
-from nnlab.catalog.losses import LOSSES
+from nnlab.catalog.losses import loss_named
 from nnlab.catalog.preprocessing import Preprocessing, encode
 from nnlab.core.settings import RunSettings
 from nnlab.engine.fit import Fitted
@@ -60,7 +60,9 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
     preprocessing = Preprocessing.from_json(description["preprocessing"])
     x = preprocessing.inputs(encode(data, preprocessing))
     scores = _scores(description, weights, x)
-    link = LOSSES[str(RunSettings.checked(description["settings"]).loss).partition(":")[0]].link
+    loss = RunSettings.checked(description["settings"]).loss
+    assert loss is not None
+    link = loss_named(loss).link_for(preprocessing.task)
     if preprocessing.task == "regression":
         number = LINKS[link](scores)[0].numpy()
         return pd.DataFrame({preprocessing.target: preprocessing.in_target_unit(number)})
