@@ -36,7 +36,9 @@ class Problem:
 
 # Trajectories on these are not chaotic: a disturbance in the last place stays there over the steps they take.
 CALM: Final = (
-    Problem("moons-mlp-sgd", {"data": "moons:samples=200", "model": "mlp:hidden=8x8", "activation": "tanh", "epochs": 20}),
+    Problem(
+        "moons-mlp-sgd", {"data": "moons:samples=200", "model": "mlp:hidden=8x8", "activation": "tanh", "epochs": 20}
+    ),
     Problem(
         "moons-mlp-relu-short-last-batch",
         {"data": "moons:samples=150", "model": "mlp:hidden=7x13", "epochs": 10, "batch_size": 33},
@@ -44,7 +46,13 @@ CALM: Final = (
     Problem("quadratic-linear", {"data": "quadratic", "model": "linear", "epochs": 50, "batch_size": "full"}),
     Problem(
         "quadratic-linear-nesterov",
-        {"data": "quadratic", "model": "linear", "optimizer": "sgd:momentum=0.9:nesterov=true", "epochs": 20, "lr": 0.01},
+        {
+            "data": "quadratic",
+            "model": "linear",
+            "optimizer": "sgd:momentum=0.9:nesterov=true",
+            "epochs": 20,
+            "lr": 0.01,
+        },
     ),
     Problem(
         "regression-huber-rmsprop-cosine",
@@ -122,17 +130,22 @@ def runs_of(
     base = run_settings(settings)
     rates = [base.lr] if lrs is None else list(lrs)
     return [
-        Run(f"{name}|{lr!r}|{seed}", repr(lr), seed, base.model_copy(update={"lr": lr})) for seed in seeds for lr in rates
+        Run(f"{name}|{lr!r}|{seed}", repr(lr), seed, base.model_copy(update={"lr": lr}))
+        for seed in seeds
+        for lr in rates
     ]
 
 
 def trained(
-    runs: Sequence[Run], *, engine: str = "native", threads: int = 1, keep_weights: bool = True, device: torch.device = CPU
+    runs: Sequence[Run],
+    *,
+    engine: str = "native",
+    threads: int = 1,
+    keep_weights: bool = True,
+    device: torch.device = CPU,
 ) -> dict[str, Fitted]:
     """The finished runs by id, computed by `engine`."""
-    asked = [
-        Run(run.run_id, run.arm, run.seed, run.settings.model_copy(update={"engine": engine})) for run in runs
-    ]
+    asked = [Run(run.run_id, run.arm, run.seed, run.settings.model_copy(update={"engine": engine})) for run in runs]
     finished: list[Fitted] = []
     execute(asked, SOURCES, Machine(device, threads), on_finished=finished.extend, keep_weights=keep_weights)
     assert len(finished) == len(runs)

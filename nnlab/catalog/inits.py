@@ -16,10 +16,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured, find
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
-from nnlab.core.spec import parse_spec
+from nnlab.core.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -13,10 +14,21 @@ import typer
 
 from nnlab import __version__
 from nnlab.cli.completion import kinds_beginning, names_beginning
-from nnlab.cli.options import PREFIX, Given, with_display, with_options
+from nnlab.cli.options import Given, with_display, with_options
+from nnlab.cli.origins import PREFIX
 from nnlab.cli.output import close_quietly, error
 from nnlab.core.errors import NnlabError
-from nnlab.core.settings import DisplaySettings, Settings, SweepLrSettings, TrainSettings, flag
+from nnlab.core.settings import (
+    CompareAnySettings,
+    CompareInitSettings,
+    CompareLossSettings,
+    CompareScheduleSettings,
+    DisplaySettings,
+    Settings,
+    SweepLrSettings,
+    TrainSettings,
+    flag,
+)
 
 S = TypeVar("S", bound=Settings)
 
@@ -67,6 +79,42 @@ def sweep_lr(given: Given[SweepLrSettings]) -> None:
     answer(SWEEP_LR, given)
 
 
+@command("compare-init", CompareInitSettings)
+def compare_init(given: Given[CompareInitSettings]) -> None:
+    """Which initialisation keeps the signal alive through the layers, and trains best?"""
+    from nnlab.cli.experiments import answer
+    from nnlab.studies.compare_init import COMPARE_INIT
+
+    answer(COMPARE_INIT, given)
+
+
+@command("compare-loss", CompareLossSettings)
+def compare_loss(given: Given[CompareLossSettings]) -> None:
+    """Which loss serves this task, each at its own best rate, judged by a metric that no loss owns?"""
+    from nnlab.cli.experiments import answer
+    from nnlab.studies.compare import COMPARE_LOSS
+
+    answer(COMPARE_LOSS, given)
+
+
+@command("compare-schedule", CompareScheduleSettings)
+def compare_schedule(given: Given[CompareScheduleSettings]) -> None:
+    """Which schedule of the learning rate, at equal budget?"""
+    from nnlab.cli.experiments import answer
+    from nnlab.studies.compare import COMPARE_SCHEDULE
+
+    answer(COMPARE_SCHEDULE, given)
+
+
+@command("compare", CompareAnySettings)
+def compare(given: Given[CompareAnySettings]) -> None:
+    """Compare the levels of any setting: optimizer, activation, batch_size, width, ..."""
+    from nnlab.cli.experiments import answer
+    from nnlab.studies.compare import COMPARE
+
+    answer(COMPARE, given)
+
+
 @command("train", TrainSettings)
 def train(given: Given[TrainSettings]) -> None:
     """Train one configuration; the model is saved for `nnlab predict`."""
@@ -89,7 +137,8 @@ def predict(
     model = load_model(directory)
     from nnlab.studies.trained import predictions
 
-    show(predictions(model.description, model.weights, data), table=records_table, output=output)
+    rows = predictions(model.description, model.weights, data)
+    show(rows, table=partial(records_table, all_rows=True), output=output)
 
 
 def show(
@@ -103,11 +152,9 @@ def show(
     every: Annotated[bool, typer.Option("--all", help="Every row of a long table.", metavar="")] = False,
 ) -> None:
     """Show any result as a table."""
-    from nnlab.cli.results import newest_results, show_file, show_results, show_stdin
+    from nnlab.cli.results import as_table, newest_results, show_file, show_results, show_stdin
 
-    if output.format == "auto":
-        # Asked to show, it shows a table also into a pipe: the CSV file is there already.
-        output = output.model_copy(update={"format": "table"})
+    output = as_table(output)
     what = newest_results() if what is None else what
     if str(what) == "-":
         show_stdin(output, all_rows=every)
@@ -120,17 +167,22 @@ def show(
 def list_(
     output: DisplaySettings,
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help="A kind: all its names.", autocompletion=kinds_beginning)
+        str | None, typer.Argument(metavar="KIND", help="A kind: all its names.", autocompletion=kinds_beginning)
     ] = None,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A name, perhaps with keys.", autocompletion=names_beginning),
+        typer.Argument(metavar="NAME", help="A name, perhaps with keys.", autocompletion=names_beginning),
     ] = None,
 ) -> None:
     """Show what there is to choose from: data, models, losses, ...; of a name its formula, keys and a picture."""
-    from nnlab.cli.listing import show_catalogue
+    from nnlab.cli.listing import show_ingredient, show_kinds, show_names
 
-    show_catalogue(kind, name, output)
+    if kind is None:
+        show_kinds(output)
+    elif name is None:
+        show_names(kind, output)
+    else:
+        show_ingredient(kind, name, output)
 
 
 def _budget_option(setting: str, metavar: str, words: str) -> Any:

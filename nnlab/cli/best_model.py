@@ -7,21 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnlab.storage.model_files import SavedModel, load_description, save_model
-from nnlab.studies.experiment import Experiment
 
 if TYPE_CHECKING:
     from nnlab.engine.fit import Fitted
+    from nnlab.engine.sources import Sources
 
 
 class BestModel:
-    """Keeps `model/` the best by the experiment's metric, also over several commands; without a validation part, the first."""
+    """Keeps `model/` the best by a metric, also over several commands; without a validation part, the first."""
 
-    def __init__(self, directory: Path, experiment: Experiment) -> None:
-        from nnlab.engine.sources import Sources
-
-        self.directory = directory
-        self.metric = experiment.settings.metric
-        self.sources = Sources()
+    def __init__(self, directory: Path, metric: str, sources: Sources) -> None:
+        self.directory, self.metric, self.sources = directory, metric, sources
         there = load_description(directory)
         self.score: float | None = None if there is None else there["scores"].get(self.metric)
         self.is_there = there is not None

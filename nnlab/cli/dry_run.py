@@ -45,10 +45,8 @@ def show_plan(experiment: Experiment, given: Given[S], path: Path) -> None:
     plan = [{"setting": name, "value": str(value), "from": "plan"} for name, value in (*cost, ("directory", path))]
     output = given.output
     show(pd.DataFrame([*settings, *plan]), table=lambda frame: records_table(frame, all_rows=True), output=output)
-    if missing:
-        note(
-            "Nothing was trained. Seconds are of computing, from a few steps of one tile; start-up not counted.", output
-        )
+    words = "Nothing was trained. Seconds are of computing, from a few steps of one tile; start-up not counted."
+    note(words if missing else "There is nothing to train: the directory has every run.", output)
 
 
 def _worded(value: object) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nnlab import __version__
+from nnlab.cli.account import Account
 from nnlab.cli.best_model import BestModel
 from nnlab.cli.options import Given
 from nnlab.cli.output import note
@@ -20,6 +22,7 @@ from nnlab.storage.csv_files import (
     COMPARISONS,
     CURVES,
     SUMMARY,
+    TUNING,
     read_csv,
     runs_frame,
     write_csv,
@@ -41,10 +44,12 @@ from nnlab.storage.model_files import MODEL
 from nnlab.studies.experiment import Experiment
 from nnlab.studies.resolve import own_files
 from nnlab.studies.study import Conclusion, Facts, Study
+from nnlab.studies.tuning import tuned, tuning_runs
 
 if TYPE_CHECKING:
     from nnlab.core.records import Run
     from nnlab.engine.fit import Fitted
+    from nnlab.studies.running import Training
 
 S = TypeVar("S", bound=ExperimentSettings)
 
@@ -57,29 +62,49 @@ def answer(study: Study[S], given: Given[S]) -> None:
     Raises:
         PartialError: the machine failed some of the runs.
     """
+    account = Account(given.output)
     experiment = study.plan(given.settings)
     for text in experiment.dataset.notes:
         note(text, given.output)
+    path = directory_of(experiment, given.output)
+    # Where rates are tuned, those runs come first: they decide the others.
+    first = tuning_runs(experiment) if experiment.tuning is not None else experiment.runs()
+    account.spent(f"settings and data ({experiment.settings.data}, {len(experiment.dataset.y)} rows)")
     if given.output.dry_run:
         from nnlab.cli.dry_run import show_plan
 
-        show_plan(experiment, given, directory_of(experiment, given.output))
+        show_plan(experiment, given, path)
         return
-    path = directory_of(experiment, given.output)
+    # Before there is a directory, so that nothing is left of a command that is refused; another experiment's, or one
+    # that is in use, refuses before torch is loaded.
+    is_new = given.output.fresh or not path.exists()
+    training = _rehearsed(experiment, first, account) if is_new else None
     with open_results(path, experiment.identity, fresh=given.output.fresh) as results:
         if results.set_aside is not None:
             note(f"The old results are in {results.set_aside}.", given.output)
-        journal, runs = Journal(path), experiment.runs()
+        journal = Journal(path)
+        notes: Sequence[str] = ()
+        if experiment.tuning is not None:
+            work = _Work(study, experiment, given, path, journal, account)
+            experiment, notes = work.tune(training)
+            training = None
+        runs = experiment.runs()
         done = journal.done()
         missing = [run for run in runs if run.run_id not in done]
-        if missing or not _is_answered(experiment, read_manifest(path)):
-            _work(study, experiment, given, path, journal, missing)
-        num_failed = len({run.run_id for run in runs} - journal.done())
-    from nnlab.cli.results import show_results
+        account.tell(f"{len(missing)} of {len(runs)} runs to train; they are recorded in {journal.path}")
+        if missing and training is None:
+            training = _rehearsed(experiment, missing, account)
+        if training is not None or not _is_answered(experiment, read_manifest(path)):
+            _Work(study, experiment, given, path, journal, account).carry_out(training, notes)
+        failed = {run.run_id for run in runs} - journal.done()
+    from nnlab.cli.results import as_table, show_file, show_results
 
     show_results(path, given.output)
-    if num_failed:
-        raise PartialError(f"{num_failed} of {len(runs)} runs failed; the same command tries them again.")
+    if getattr(given.settings, "show_grid", False):
+        show_file(path / TUNING, as_table(given.output), all_rows=True)
+    if failed:
+        reason = next(run.reason for run in journal.read(failed, curves=False))
+        raise PartialError(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again. {reason}")
 
 
 def directory_of(experiment: Experiment, output: OutputSettings) -> Path:
@@ -98,33 +123,137 @@ def _is_answered(experiment: Experiment, manifest: Manifest | None) -> bool:
     """Whether the files answer just this: these arms and seeds, judged this way."""
     if manifest is None or manifest.finished is None:
         return False
-    judging = {name: manifest.settings[name].value for name in type(experiment.settings).with_role("analysis")}
+    roles = ("analysis", "arms")
+    asked = [name for role in roles for name in type(experiment.settings).with_role(role)]  # type: ignore[arg-type]
+    there = {name: resolved.value for name, resolved in manifest.settings.items()}
     spelled = experiment.settings.spelled()
     return (
         manifest.arms == tuple(arm.name for arm in experiment.arms)
         and manifest.seeds == experiment.seeds
-        and all(spelled[name] == value for name, value in judging.items())
+        and all(spelled.get(name) == there.get(name) for name in asked)
         and manifest.versions.get("nnlab") == __version__
     )
 
 
-def _work(
-    study: Study[S], experiment: Experiment, given: Given[S], path: Path, journal: Journal, missing: Sequence[Run]
-) -> None:
-    """Train what is missing, draw the conclusion, write the files."""
-    start, old = time.monotonic(), read_manifest(path)
-    manifest = _started(experiment, given, old)
-    facts = {} if old is None else dict(old.facts)
-    if missing:
-        manifest = _train(experiment, given, path, journal, missing, manifest)
-        facts |= study.probe(experiment)
-    conclusion = _conclude(study, experiment, path, journal, facts)
-    spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
-    facts |= conclusion.facts
-    write_manifest(
-        path,
-        replace(manifest, finished=utc_now(), seconds=spent, notes=tuple(conclusion.notes), facts=facts),
+def _rehearsed(experiment: Experiment, runs: Sequence[Run], account: Account) -> Training:
+    """The training of these runs, of which it is known that they can be trained."""
+    from nnlab.studies.running import Training
+
+    training = Training(runs, experiment.settings)
+    training.rehearse()
+    settings, machine = experiment.settings, training.machine
+    account.spent("torch, and one step of each kind of run")
+    account.tell(
+        f"engine {settings.engine}, {settings.dtype}, device {machine.device}, threads {machine.threads}, "
+        f"runs to train {len(runs)}, tiles {training.num_tiles}"
     )
+    return training
+
+
+@dataclass(frozen=True)
+class _Work(Generic[S]):
+    """What is done in a results directory that this process holds."""
+
+    study: Study[S]
+    experiment: Experiment
+    given: Given[S]
+    path: Path
+    journal: Journal
+    account: Account
+
+    def tune(self, training: Training | None) -> tuple[Experiment, Sequence[str]]:
+        """The experiment with each arm at its best rate, found by the tuning runs; and what is to be said of the search."""
+        import pandas as pd
+
+        wanted, done = tuning_runs(self.experiment), self.journal.done()
+        missing = [run for run in wanted if run.run_id not in done]
+        if missing:
+            training = training or _rehearsed(self.experiment, missing, self.account)
+            self._train(training, _started(self.experiment, self.given, read_manifest(self.path)))
+        frame = runs_frame(self.journal, wanted, task=self.experiment.dataset.task, steps_to_threshold={})
+        found = tuned(self.experiment, frame)
+        write_csv(self.path / TUNING, pd.DataFrame(found.rows))
+        return found.experiment, found.notes
+
+    def carry_out(self, training: Training | None, notes: Sequence[str] = ()) -> None:
+        """Train what is missing, draw the conclusion, write the files."""
+        start, old = time.monotonic(), read_manifest(self.path)
+        manifest = _started(self.experiment, self.given, old)
+        facts = {} if old is None else dict(old.facts)
+        if training is not None:
+            manifest = self._train(training, manifest)
+        if self.journal.done() and (training is not None or old is None or old.finished is None):
+            facts |= self.study.probe(self.experiment)
+            self.account.spent("what is measured beside the runs")
+        conclusion = self._conclude(facts)
+        self.account.spent("conclusion and files")
+        spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
+        facts |= conclusion.facts
+        write_manifest(
+            self.path,
+            replace(manifest, finished=utc_now(), seconds=spent, notes=(*notes, *conclusion.notes), facts=facts),
+        )
+
+    def _train(self, training: Training, manifest: Manifest) -> Manifest:
+        """Train the missing runs, recording each as it ends; the manifest with what the machine is."""
+        from nnlab.cli.progress import Progress
+        from nnlab.studies.running import versions
+
+        settings, output, factor = self.experiment.settings, self.given.output, self.experiment.factor
+        manifest = replace(
+            manifest,
+            versions=library_versions(nnlab=__version__, torch=versions()["torch"]),
+            device=str(training.machine.device),
+            threads=training.machine.threads,
+        )
+        write_manifest(self.path, manifest)
+        best = BestModel(self.path / MODEL, settings.metric, training.sources) if factor is None else None
+        progress = Progress(
+            len(training.runs),
+            settings.epochs,
+            metric=settings.metric,
+            factor=factor or "",
+            quiet=output.quiet,
+            no_color=output.no_color,
+            earlier=self._scores(),
+        )
+
+        def record(finished: Sequence[Fitted]) -> None:
+            # The model first: a run that is in the journal is never trained again.
+            if best is not None:
+                best.consider(finished)
+            self.journal.append(stored(fitted.record) for fitted in finished)
+            progress.finished([fitted.record for fitted in finished])
+
+        with progress:
+            training.carry_out(on_finished=record, on_epoch=progress.advance, keep_weights=best is not None)
+        self.account.spent("training")
+        return manifest
+
+    def _scores(self) -> Mapping[str, Sequence[float]]:
+        """By arm, what the runs that are recorded already were judged by."""
+        arms = {run.run_id: run.arm for run in self.experiment.runs()}
+        scores: dict[str, list[float]] = {}
+        for run in self.journal.read(arms, curves=False):
+            score = run.row.get(self.experiment.settings.metric) if run.row["status"] == "done" else None
+            scores.setdefault(arms[run.run_id], []).append(score if isinstance(score, float) else math.nan)
+        return scores
+
+    def _conclude(self, facts: Facts) -> Conclusion:
+        """Write runs.csv, curves.csv, summary.csv (and comparisons.csv) from the journal."""
+        import pandas as pd
+
+        path, journal = self.path, self.journal
+        runs, task = self.experiment.runs(), self.experiment.dataset.task
+        write_curves(path, journal, runs, task=task)
+        frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
+        curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+        conclusion = self.study.conclude(self.experiment, frame, curves, facts)
+        write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
+        if conclusion.comparisons:
+            write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons))
+        write_csv(path / SUMMARY, pd.DataFrame(conclusion.summary))
+        return conclusion
 
 
 def _started(experiment: Experiment, given: Given[S], old: Manifest | None) -> Manifest:
@@ -146,61 +275,3 @@ def _started(experiment: Experiment, given: Given[S], old: Manifest | None) -> M
         data_hash=experiment.dataset.fingerprint(),
         file_hashes={name: sha for arm in experiment.arms for name, sha in own_files(arm.settings).items()},
     )
-
-
-def _train(
-    experiment: Experiment,
-    given: Given[S],
-    path: Path,
-    journal: Journal,
-    missing: Sequence[Run],
-    manifest: Manifest,
-) -> Manifest:
-    """Train the missing runs, recording each as it ends; the manifest with what the machine is."""
-    from nnlab.cli.progress import Progress
-    from nnlab.studies.running import carry_out, machine_for, versions
-
-    settings, output = experiment.settings, given.output
-    machine = machine_for(settings)
-    manifest = replace(
-        manifest,
-        versions=library_versions(nnlab=__version__, torch=versions()["torch"]),
-        device=str(machine.device),
-        threads=machine.threads,
-    )
-    write_manifest(path, manifest)
-    best = BestModel(path / MODEL, experiment) if experiment.factor is None else None
-    progress = Progress(
-        len(missing),
-        settings.epochs,
-        metric=settings.metric,
-        factor=experiment.factor or "",
-        quiet=output.quiet,
-        no_color=output.no_color,
-    )
-
-    def record(finished: Sequence[Fitted]) -> None:
-        journal.append(stored(fitted.record) for fitted in finished)
-        progress.finished([fitted.record for fitted in finished])
-        if best is not None:
-            best.consider(finished)
-
-    with progress:
-        carry_out(missing, machine, on_finished=record, on_epoch=progress.advance, keep_weights=best is not None)
-    return manifest
-
-
-def _conclude(study: Study[S], experiment: Experiment, path: Path, journal: Journal, facts: Facts) -> Conclusion:
-    """Write runs.csv, curves.csv, summary.csv (and comparisons.csv) from the journal."""
-    import pandas as pd
-
-    runs, task = experiment.runs(), experiment.dataset.task
-    write_curves(path, journal, runs, task=task)
-    frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
-    curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
-    conclusion = study.conclude(experiment, frame, curves, facts)
-    write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
-    if conclusion.comparisons:
-        write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons))
-    write_csv(path / SUMMARY, pd.DataFrame(conclusion.summary))
-    return conclusion

@@ -1,4 +1,4 @@
-"""The catalogue and its schedules, shown."""
+"""The catalogue and its schedules, shown. Tables are loaded when there is something to show: errors come at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nnlab.cli.output import show
-from nnlab.report.listing import ingredient_table, kinds_table, names_table
-from nnlab.report.rates import rates_table
 from nnlab.studies.listing import ingredient, kinds_frame, names_frame
 from nnlab.studies.schedules import ScheduleSettings, schedule_rates
 
@@ -17,23 +15,35 @@ if TYPE_CHECKING:
     from nnlab.core.settings import DisplaySettings
 
 
-def show_catalogue(kind: str | None, name: str | None, output: DisplaySettings) -> None:
-    """Show the kinds, the names of one kind, or one ingredient."""
-    if kind is None:
-        show(kinds_frame(), table=kinds_table, output=output)
-    elif name is None:
-        show(names_frame(kind), table=names_table, output=output)
-    else:
-        properties, portrait = ingredient(kind, name)
-        table = partial(
-            ingredient_table,
-            kind=kind,
-            name=name,
-            curves=portrait.curves,
-            histogram=portrait.histogram,
-            sample=portrait.sample,
-        )
-        show(properties, table=table, output=output)
+def show_kinds(output: DisplaySettings) -> None:
+    """Show what kinds of ingredient there are."""
+    from nnlab.report.listing import kinds_table
+
+    show(kinds_frame(), table=kinds_table, output=output)
+
+
+def show_names(kind: str, output: DisplaySettings) -> None:
+    """Show the names of one kind."""
+    names = names_frame(kind)
+    from nnlab.report.listing import names_table
+
+    show(names, table=names_table, output=output)
+
+
+def show_ingredient(kind: str, name: str, output: DisplaySettings) -> None:
+    """Show one ingredient with its pictures."""
+    properties, portrait = ingredient(kind, name)
+    from nnlab.report.listing import ingredient_table
+
+    table = partial(
+        ingredient_table,
+        kind=kind,
+        name=name,
+        curves=portrait.curves,
+        histogram=portrait.histogram,
+        sample=portrait.sample,
+    )
+    show(properties, table=table, output=output)
 
 
 def show_schedule(given: Mapping[str, str], output: DisplaySettings, *, all_rows: bool = False) -> None:
@@ -45,5 +55,7 @@ def show_schedule(given: Mapping[str, str], output: DisplaySettings, *, all_rows
         all_rows: every change of the rate in the table.
     """
     rates = schedule_rates(ScheduleSettings.checked(given))
+    from nnlab.report.rates import rates_table
+
     table = partial(rates_table, title=rates.title, all_rows=all_rows)
     show(rates.frame, table=table, output=output, notes=rates.notes)

@@ -12,14 +12,15 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args, g
 
 import typer
 
+from nnlab.cli.origins import PREFIX, telling_origins
 from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.settings import DisplaySettings, Origin, OutputSettings, Settings, flag
 
 S = TypeVar("S", bound=Settings)
 
-PREFIX: Final = "NNLAB_"
 _FLAG: Final = bool | None
 _TEXT: Final = str | None
+_TEXTS: Final = list[str] | None  # an option that may be said again
 _OTHER_VARIABLES: Final = frozenset({"NNLAB_CACHE_DIR"})
 
 # Keys of an experiment file beside its settings.
@@ -34,11 +35,13 @@ class Given(Generic[S]):
         settings: what decides the experiment.
         output: where the answer goes.
         origins: where each setting's value came from.
+        config: the experiment file, if there is one.
     """
 
     settings: S
     output: OutputSettings
     origins: Mapping[str, Origin]
+    config: str | None = None
 
 
 def with_options(command: str, settings: type[S], run: Callable[[Given[S]], None]) -> Callable[..., None]:
@@ -51,7 +54,9 @@ def with_options(command: str, settings: type[S], run: Callable[[Given[S]], None
     """
 
     def with_given(**flags: Any) -> None:
-        run(gathered(command, settings, flags))
+        given = gathered(command, settings, flags)
+        with telling_origins(given.origins, given.config):
+            run(given)
 
     config = inspect.Parameter(
         "config",
@@ -97,7 +102,8 @@ def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
             metavar="" if is_flag else str(extra["metavar"]) or _metavar(name, field.annotation),
             autocompletion=None if is_flag else _completion(name, field.annotation),
         )
-        annotation = Annotated[_FLAG if is_flag else _TEXT, option]  # type: ignore[valid-type]
+        kind = _FLAG if is_flag else _TEXTS if field.annotation == tuple[str, ...] else _TEXT
+        annotation = Annotated[kind, option]  # type: ignore[valid-type]
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
@@ -139,11 +145,8 @@ def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given
         UsageError: a value or a name that can't be what is meant, with the place it came from where that is no flag.
     """
     accepted = {*settings.model_fields, *OutputSettings.model_fields}
-    from_file = (
-        {}
-        if (path := flags.get("config") or os.environ.get(f"{PREFIX}CONFIG")) is None
-        else _file(path, command, settings)
-    )
+    path = flags.get("config") or os.environ.get(f"{PREFIX}CONFIG") or None
+    from_file = {} if path is None else _file(path, command, settings)
     layers: list[tuple[Origin, Mapping[str, object]]] = [
         ("file", from_file),
         ("environment", {name: value for name, value in _environment().items() if name in accepted}),
@@ -154,32 +157,13 @@ def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given
     for origin, layer in layers:
         values |= layer
         origins |= dict.fromkeys(layer, origin)
-    places = {
-        "environment": lambda name: f" (from {PREFIX}{name.upper()})",
-        "file": lambda name: f" (from {path}: {name})",
-    }
-
-    def built(kind: type[S] | type[OutputSettings]) -> Any:
-        mine = {name: value for name, value in values.items() if name in kind.model_fields}
-        try:
-            return kind.checked(mine)
-        except UsageError as error:
-            # Which of the values it was: the one without which there is no error, looked for only when something is wrong.
-            name = next((name for name in mine if _is_wrong(kind, {name: mine[name]})), "")
-            place = places.get(origins.get(name, "flag"), lambda _: "")(name)
-            raise UsageError(f"{error}{place}") from None
-
-    return Given(
-        built(settings), built(OutputSettings), {n: o for n, o in origins.items() if n in settings.model_fields}
-    )
-
-
-def _is_wrong(kind: type[Settings], values: Mapping[str, object]) -> bool:
-    try:
-        kind.checked(values)
-    except UsageError:
-        return True
-    return False
+    with telling_origins(origins, path):
+        return Given(
+            settings.checked({name: value for name, value in values.items() if name in settings.model_fields}),
+            OutputSettings.checked({n: value for n, value in values.items() if n in OutputSettings.model_fields}),
+            {name: origin for name, origin in origins.items() if name in settings.model_fields},
+            path,
+        )
 
 
 def _environment() -> dict[str, object]:
@@ -218,8 +202,15 @@ def _file(path: str, command: str, settings: type[Settings]) -> dict[str, object
     if content.get("command", command) != command:
         raise UsageError(f"--config {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`.")
     values: dict[str, object] = content.get("settings", {})
+    if not isinstance(values, dict):
+        raise UsageError(f"--config {path!r}: settings is a table, [settings], not {values!r}.")
     accepted = {*settings.model_fields, *OutputSettings.model_fields}
-    for key in values:
+    for key, value in values.items():
         if key not in accepted:
-            raise UsageError(f"--config {path!r}: settings.{key} is not known.{did_you_mean(key, accepted)}")
+            see = f"`nnlab {command} --help` shows all; batch_size is --batch-size."
+            raise UsageError(f"--config {path!r}: settings.{key} is not known.{did_you_mean(key, accepted)} {see}")
+        if not isinstance(value, str | int | float | list):
+            raise UsageError(
+                f"--config {path!r}: settings.{key} takes text, a number, a flag or a list, not {value!r}."
+            )
     return values

@@ -18,11 +18,12 @@ from nnlab.report.cells import number
 from nnlab.report.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from nnlab.core.records import RunRecord
 
+_NOTHING: Final[Mapping[str, Sequence[float]]] = {}
 _REDRAWN_EVERY_S: Final = 0.1
 _LINE_EVERY_S: Final = 10.0
 
@@ -43,6 +44,7 @@ class Progress:
         factor: str = "",
         quiet: bool = False,
         no_color: bool = False,
+        earlier: Mapping[str, Sequence[float]] = _NOTHING,
     ) -> None:
         """
         Args:
@@ -52,12 +54,13 @@ class Progress:
             factor: the varied factor, named before the best arm; without one no arm is named.
             quiet: show nothing.
             no_color: no colours.
+            earlier: scores of runs that were done before, by arm: they too can be the best so far.
         """
         self._epochs = max(epochs, 1)
         self._num_runs, self._num_done, self._num_diverged, self._num_failed = num_runs, 0, 0, 0
         self._work_done = 0
         self._metric, self._factor = metric, plain(factor)
-        self._scores: dict[str, list[float]] = {}
+        self._scores: dict[str, list[float]] = {arm: list(scores) for arm, scores in earlier.items()}
         self._lock = threading.Lock()
         self._quiet = quiet
         self._started = self._told = time.monotonic()

@@ -42,6 +42,11 @@ def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False)
     note(f"Files: {path}", output)
 
 
+def as_table(output: DisplaySettings) -> DisplaySettings:
+    """The same, but with a table where the format is open, also into a pipe: the CSV file is there already."""
+    return output.model_copy(update={"format": "table"}) if output.format == "auto" else output
+
+
 def newest_results(root: Path = Path("results")) -> Path:
     """The results directory that was written last.
 
@@ -59,7 +64,8 @@ def judging_of(manifest: Manifest) -> Judging:
     settings = {name: resolved.value for name, resolved in manifest.settings.items()}
     threshold = manifest.facts.get("threshold_loss")
     seeds = f"{len(manifest.seeds)} seed{'s' * (len(manifest.seeds) > 1)}"
-    length = f"{settings['steps']} steps" if settings.get("steps") else f"{settings['epochs']} epochs"
+    unit = "step" if settings.get("steps") else "epoch"
+    length = f"{settings[f'{unit}s']} {unit}{'s' * (settings[f'{unit}s'] != 1)}"
     return Judging(
         factor=manifest.factor or "model",
         metric=str(settings["metric"]),

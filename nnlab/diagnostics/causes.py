@@ -31,6 +31,7 @@ Kind = Literal[
     "noise",
     "upstream ignored",
     "flat",
+    "edge",
     "not finite",
     "raises",
     "unknown",
@@ -78,12 +79,18 @@ class Evidence:
 
 def likely_cause(evidence: Evidence) -> Cause:
     """The first hypothesis that explains the evidence."""
-    hypotheses = (_not_finite, _noise, _flat, _multiple, _rearranged, _broadcast, _slice, _added)
+    hypotheses = (_edge, _not_finite, _noise, _flat, _multiple, _rearranged, _broadcast, _slice, _added)
     for hypothesis in hypotheses:
         cause = hypothesis(evidence)
         if cause is not None:
             return cause
     return evidence.terms() or _unknown(evidence)
+
+
+def _edge(e: Evidence) -> Cause | None:
+    if e.numeric[e.wrong].isfinite().all():
+        return None
+    return Cause("edge", "the function is not finite on both sides: the edge of its domain (--domain LOW:HIGH)")
 
 
 def _not_finite(e: Evidence) -> Cause | None:

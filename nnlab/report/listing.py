@@ -22,16 +22,16 @@ _RANKS: Final = (
     *("estimates", "tasks", "link", "what", "better", "keys"),
     *("task", "per", "range", "law", "pytorch", "origin", "source"),
 )
-_SENTENCE: Final = 32  # what a formula is not folded below
+_SENTENCE: Final = 32  # columns that a formula is given at least
 _LONG_NUMBER: Final = re.compile(r"(?<![\w.])-?\d+\.\d{5,}(e-?\d+)?")
 
 
 @dataclass(frozen=True)
 class Prose(Column):
-    """A column of words: its cells are broken between words, and never within `fan_in`.
+    """A column of words: its cells are broken between words, never within one such as `fan_in`.
 
     Attributes:
-        least: the width that other columns give way to.
+        least: the width that other columns give way to; that of the longest word where it is larger, up to 32.
     """
 
     least: int = 20
@@ -39,13 +39,18 @@ class Prose(Column):
     @property
     def least_width(self) -> int:
         """What it can be read in."""
-        return min(self.width, self.least)
+        longest = max((len(word) for text in self.cells for word in text.split()), default=0)
+        return min(self.width, max(self.least, min(longest, _SENTENCE)))
 
 
 def kinds_table(kinds: pd.DataFrame) -> Sheet:
     """A row for each kind of ingredient."""
-    wide = ("option", "names")
-    columns = [(Prose if name in wide else Column)(name, _cells(kinds, name)) for name in kinds.columns]
+    columns = [
+        Column("kind", _cells(kinds, "kind")),
+        Column("number", _cells(kinds, "number")),
+        Prose("option", _cells(kinds, "option")),
+        Prose("names", _cells(kinds, "names"), rank=1),
+    ]
     said = "`nnlab list KIND` says what each is; `nnlab list KIND NAME` shows one, with its formula and a picture."
     return Sheet(columns, lines=[Line(said)])
 
@@ -59,7 +64,7 @@ def names_table(names: pd.DataFrame) -> Sheet:
 def _told(names: pd.DataFrame, name: str) -> Column:
     cells, rank = _cells(names, name), _RANKS.index(name) + 1
     if name == "keys":
-        return Column(name, cells, rank=rank, folds=True)
+        return Prose(name, [cell.replace(":", " ") for cell in cells], rank=rank, least=0)
     return Prose(name, cells, rank=rank, least=_SENTENCE if name == "what" else 20)
 
 
@@ -77,7 +82,7 @@ def ingredient_table(
         Column(plain(kind), _cells(properties, "property")),
         Prose(plain(name), _cells(properties, "value")),
     ]
-    pictures = [
+    pictures: list[Curves | Sheet] = [
         *(Curves(frame) for frame in curves),
         *([] if histogram is None else [Curves(histogram, filled=True)]),
         *([] if sample is None else [records_table(sample)]),

@@ -119,20 +119,26 @@ def _limits(values: np.ndarray, *, with_zero: bool = False) -> tuple[float, floa
 
 
 def _cells(area: _Area, x: np.ndarray, y: np.ndarray, *, filled: bool) -> list[str]:
-    """A curve as rows of Braille cells, from the top; of more points than there is room for, evenly spaced ones."""
+    """A curve as rows of Braille cells, from the top."""
     canvas = area.canvas()
     if filled:
         places = np.linspace(*area.x, area.width * _DOTS_X)
-        nearest = np.abs(x - places[:, None]).argmin(1)
-        for place, height in zip(places.tolist(), y[nearest].tolist(), strict=True):
-            canvas.line(place, 0.0, place, height) if height else None
+        heights = y[np.abs(x - places[:, None]).argmin(1)]
+        points = np.stack([places, heights], axis=1)[heights != 0].tolist()
+        ends = [((place, 0.0), (place, height)) for place, height in points]
     else:
-        most = 4 * area.width * _DOTS_X
-        kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int)) if len(x) > most else np.arange(len(x))
-        points = [(px, py) for px, py in zip(x[kept].tolist(), y[kept].tolist(), strict=True) if np.isfinite(py)]
-        for (x0, y0), (x1, y1) in zip(points, points[1:] or points, strict=False):
-            canvas.line(x0, y0, x1, y1)
-    return canvas.plot("\n").split("\n")
+        points = _points(x, y, most=4 * area.width * _DOTS_X)
+        ends = list(zip(points, points[1:] or points, strict=False))
+    for first, last in ends:
+        canvas.line(*first, *last)
+    drawn: str = canvas.plot("\n")
+    return drawn.split("\n")
+
+
+def _points(x: np.ndarray, y: np.ndarray, most: int) -> list[tuple[float, float]]:
+    """The finite points; evenly spaced ones, both ends among them, where there are more than `most`."""
+    kept = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int))
+    return [(px, py) for px, py in zip(x[kept].tolist(), y[kept].tolist(), strict=True) if np.isfinite(py)]
 
 
 def _label_rows(wanted: Sequence[int]) -> dict[int, int]:

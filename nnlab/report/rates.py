@@ -27,7 +27,8 @@ def rates_table(rates: pd.DataFrame, *, title: str = "", all_rows: bool = False)
         all_rows: every change, however many.
     """
     shown, turns, words = _changes(rates, all_rows=all_rows)
-    kept, gaps = kept_rows(len(shown), np.flatnonzero(np.isin(shown, turns)).tolist(), all_rows=all_rows)
+    matter = np.flatnonzero(np.isin(shown, turns)).tolist()
+    kept, gaps = kept_rows(len(shown), matter, all_rows=all_rows)
     rows = rates.iloc[shown[kept]]
     columns = [frame_column(rows, name) for name in rates.columns]
     return Illustrated(columns, title=plain(title), lines=[Line(words)], gaps=gaps, pictures=rate_curves(rates))
@@ -45,12 +46,12 @@ def rate_curves(rates: pd.DataFrame) -> Sequence[Curves]:
 def _changes(rates: pd.DataFrame, *, all_rows: bool) -> tuple[np.ndarray, np.ndarray, str]:
     """The steps to show, those among all where a curve turns, and words on which they are."""
     values = rates.drop(columns=["epoch", "step"]).to_numpy()
-    rises = np.sign(np.diff(values, axis=0))
-    changes = np.flatnonzero(rises.any(1)) + 1
-    turns = np.flatnonzero((np.diff(rises, axis=0) != 0).any(1)) + 1
-    ends = [0, len(rates) - 1]
+    changes = np.flatnonzero(np.diff(values, axis=0, prepend=np.nan).any(1))  # the first step among them
+    rises = np.sign(np.diff(values[changes], axis=0))
+    turns = changes[1:-1][(rises[1:] != rises[:-1]).any(1)]
+    last = len(rates) - 1
     if all_rows or len(changes) <= _MOST_CHANGES:
-        return np.union1d(ends, changes), turns, "Each rate holds until the next row."
+        return np.union1d(changes, last), turns, "Each rate holds until the next row."
     firsts = np.flatnonzero(np.diff(rates["epoch"], prepend=-1))
     words = "The first step of each epoch, and where the curve turns; --all shows every change."
-    return np.union1d(ends, np.union1d(firsts, turns)), turns, words
+    return np.unique([*firsts, *turns, changes[-1], last]), turns, words

@@ -32,6 +32,7 @@ RUNS: Final = "runs.csv"
 CURVES: Final = "curves.csv"
 SUMMARY: Final = "summary.csv"
 COMPARISONS: Final = "comparisons.csv"
+TUNING: Final = "tuning.csv"
 
 _RUN: Final = [
     "run_id",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nnlab.catalog.dataset import Dataset
 from nnlab.core.records import Run
 from nnlab.core.settings import ExperimentSettings, RunSettings
 from nnlab.studies.resolve import digest, identity
+
+if TYPE_CHECKING:
+    from nnlab.studies.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Experiment:
         arms: in the order they are shown.
         settings: complete; what the arms have in common, and how they are judged.
         dataset: what they learn from.
+        varied: what of a run's identity the arms decide (`lr`, `model.width`).
+        tuning: how each arm's rate is searched for, before the runs that are reported.
+        probes: epochs between probes of the layers, 0 for the start alone; None where layers are not looked at.
     """
 
     command: str
@@ -41,6 +48,9 @@ class Experiment:
     arms: tuple[Arm, ...]
     settings: ExperimentSettings
     dataset: Dataset
+    varied: tuple[str, ...] = ()
+    tuning: Tuning | None = None
+    probes: int | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -49,24 +59,28 @@ class Experiment:
     @property
     def identity(self) -> dict[str, object]:
         """What all runs of the experiment share: the same for more seeds and more levels of the factor."""
-        held = {name: value for name, value in identity(self.arms[0].settings).items() if name != self.factor}
+        held = {name: value for name, value in identity(self.arms[0].settings).items() if not self._decides(name)}
         return {"the command": self.command, **held, "the data's content": self.dataset.fingerprint()}
+
+    def _decides(self, name: str) -> bool:
+        """Whether the arms decide this part of the identity: `init` decides `init.std` as well."""
+        return any(name == decided or name.startswith(f"{decided}.") for decided in self.varied)
 
     @property
     def column(self) -> str:
-        """The column of runs.csv that tells the arms apart."""
+        """The column that tells the arms apart."""
         return self.factor or "model"
 
     def runs(self) -> tuple[Run, ...]:
-        """Every run, arm by arm, with its id: a hash of all that decides its numbers."""
+        """Every run, arm by arm."""
         fingerprint = self.dataset.fingerprint()
-        found = []
-        for arm in self.arms:
-            decided = {**identity(arm.settings), "data_hash": fingerprint}
-            for seed in self.seeds:
-                run_id = digest({**decided, "seed": seed})[:12]
-                found.append(Run(run_id, arm.name, seed, arm.settings))
-        return tuple(found)
+        return tuple(run_of(arm, seed, fingerprint) for arm in self.arms for seed in self.seeds)
+
+
+def run_of(arm: Arm, seed: int, fingerprint: str) -> Run:
+    """The run of an arm and a seed; its id is a hash of all that decides its numbers."""
+    decided = {**identity(arm.settings), "data_hash": fingerprint, "seed": seed}
+    return Run(digest(decided)[:12], arm.name, seed, arm.settings)
 
 
 def run_settings(settings: ExperimentSettings, **changed: object) -> RunSettings:

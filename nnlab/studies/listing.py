@@ -37,6 +37,7 @@ else:
 Facts = Mapping[str, str]
 
 _SOURCE: Final = "Source: "
+_PREFIXES: Final = {"metrics": "val_"}  # what a name needs to be a value of its option
 
 
 def kinds_frame() -> pd.DataFrame:
@@ -97,9 +98,10 @@ def _options(kind: str) -> list[str]:
 
 def _properties(kind: str, spec: Spec, entry: Entry, portrait: Portrait) -> list[tuple[str, str]]:
     words, _, source = _paragraph(entry.function).partition(_SOURCE)
-    facts = {**_FACTS[kind](entry), **portrait.facts}
-    facts["source"] = source.rstrip(".") or facts["source"]
-    rows = [("what", words.strip()), ("option", f"{_options(kind)[0]} {spec}")]
+    told = dict(_FACTS[kind](entry))
+    own_source = told.pop("source")
+    facts = {**told, **portrait.facts, "source": source.rstrip(".") or own_source}
+    rows = [("what", words.strip()), ("option", f"{_options(kind)[0]} {_PREFIXES.get(kind, '')}{spec}")]
     rows += [(f"{key.name}=", _key_words(key, kind)) for key in keys(entry.function).values()]
     return rows + [(name, text) for name, text in facts.items() if text]
 
@@ -111,7 +113,7 @@ def _first_sentence(entry: Entry) -> str:
 
 def _paragraph(function: Callable[..., object]) -> str:
     """A whole docstring as one paragraph."""
-    return " ".join((inspect.getdoc(function) or "").split())
+    return " ".join((inspect.getdoc(function) or "").replace("Args:", "").split())
 
 
 def _key_default(key: Key) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.averages import AVERAGES
 from nnlab.catalog.custom import content_hash, is_custom
-from nnlab.catalog.data import DATA, SUFFIXES, load
+from nnlab.catalog.data import DATA, load
 from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.entry import Entry, configured, find
 from nnlab.catalog.inits import init_named
@@ -27,7 +27,7 @@ from nnlab.catalog.parts import parse_outliers
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.catalog.splits import parse_split
 from nnlab.core.errors import UsageError, unknown
-from nnlab.core.settings import ExperimentSettings, RunSettings
+from nnlab.core.settings import ExperimentSettings, RunSettings, flag
 from nnlab.core.spec import Spec
 
 S = TypeVar("S", bound=RunSettings)
@@ -115,15 +115,20 @@ def _merged(spec: Spec, key: str, flagged: Spec | None, spec_flag: str, key_flag
 
 
 def _is_path(spec: Spec) -> bool:
-    return Path(spec.name).suffix.lower() in SUFFIXES
+    """Whether `--data` names a file, by its suffix; whether it is one of those that can be read, loading says."""
+    return bool(Path(spec.name).suffix)
 
 
 def fitted_to(settings: S, dataset: Dataset) -> S:
     """The settings with what only the data can say: the loss by task.
 
     Raises:
-        UsageError: a loss that does not serve the task.
+        UsageError: a loss or class weights that do not serve the task, early stopping with nothing to stop by.
     """
+    if settings.class_weights == "balanced" and dataset.task == "regression":
+        raise UsageError("--class-weights balanced is for classes; the task is regression.")
+    if settings.early_stop is not None and settings.validation == 0:
+        raise UsageError("--early-stop looks at the validation loss, and --validation 0 leaves none. Say one of them.")
     loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
     check_fits(loss.name, dataset.task)
     return settings.model_copy(update={"loss": loss})
@@ -146,13 +151,15 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
 
 
 def identity(settings: RunSettings) -> dict[str, object]:
-    """Everything in the settings that decides a run's numbers, each ingredient with all its keys."""
+    """Everything in the settings that decides a run's numbers: `model` and `model.hidden`, each ingredient with all its keys."""
     found: dict[str, object] = {}
     for name in RunSettings.model_fields:
         value: Any = getattr(settings, name)
         if name in _FINDERS and isinstance(value, Spec) and not (name == "data" and _is_path(value)):
             function = _FINDERS[name](value).function
-            value = {"name": value.name, **configured(function, value, what=f"--{name}")}
+            values = configured(function, value, what=f"--{name}")
+            found |= {f"{name}.{key}": setting for key, setting in values.items()}
+            value = value.name
         found[name] = str(value) if isinstance(value, Spec) else value
     own = own_files(settings)
     return found | {"own code": own} if own else found
@@ -160,9 +167,15 @@ def identity(settings: RunSettings) -> dict[str, object]:
 
 def own_files(settings: RunSettings) -> dict[str, str]:
     """The person's own code that the settings name, and the SHA-256 of its content."""
-    specs = [value for name in RunSettings.model_fields if isinstance(value := getattr(settings, name), Spec)]
-    words = [word for spec in specs for word in (spec.name, *(text for _, text in spec.options))]
-    return {word: content_hash(word) for word in words if is_custom(word)}
+    found = {}
+    specs = {name: value for name in RunSettings.model_fields if isinstance(value := getattr(settings, name), Spec)}
+    for name, spec in specs.items():
+        for word in filter(is_custom, (spec.name, *(text for _, text in spec.options))):
+            try:
+                found[word] = content_hash(word)
+            except OSError as error:
+                raise UsageError(f"{flag(name)} {spec}: {error.filename} can't be read: {error.strerror}.") from None
+    return found
 
 
 def digest(value: object) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from nnlab.catalog.models import Dropout, Layers, Norm, Residual
+from nnlab.catalog.rate_tables import lr_table
+from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.records import Run
 from nnlab.core.settings import ExperimentSettings
 from nnlab.diagnostics.sharpness import largest_curvature
@@ -33,16 +35,62 @@ def machine_for(settings: ExperimentSettings) -> Machine:
     return Machine(device, threads)
 
 
-def carry_out(
-    runs: Sequence[Run],
-    machine: Machine,
-    *,
-    on_finished: Callable[[Sequence[Fitted]], None],
-    on_epoch: Callable[[int], None] | None = None,
-    keep_weights: bool = False,
-) -> None:
-    """Train the runs; finished ones are handed over as they come, in the calling thread."""
-    execute(runs, Sources(), machine, on_finished=on_finished, on_epoch=on_epoch, keep_weights=keep_weights)
+class Training:
+    """Runs to be trained: where, and from what data, loaded and divided once."""
+
+    def __init__(self, runs: Sequence[Run], settings: ExperimentSettings) -> None:
+        """Choose the machine.
+
+        Raises:
+            UsageError: a device that is not there.
+        """
+        self.runs, self.machine, self.sources = runs, machine_for(settings), Sources()
+
+    @property
+    def num_tiles(self) -> int:
+        """The runs are trained in so many groups."""
+        return len(tiles_of(self.runs, self.sources.shape))
+
+    def rehearse(self) -> None:
+        """Take one step of each kind of run, so that what can't be trained is refused before anything is written.
+
+        Some ingredients know only at their first call that their keys can't be: a quantile of 0, a rate that is
+        negative in the fifth epoch, a person's own function.
+
+        Raises:
+            UsageError: as the ingredient says it.
+            DataError: data that some seed can't divide.
+        """
+        for run in self.runs:
+            self.sources.parts(run.settings, run.seed)
+        kinds = {run.settings.model_copy(update={"lr": 1.0}): run for run in self.runs}
+        for run in kinds.values():
+            self._schedule(run)
+        steps = [replace(run, settings=run.settings.model_copy(update={"steps": 1})) for run in kinds.values()]
+        execute(steps, self.sources, self.machine, on_finished=lambda _: None)
+
+    def _schedule(self, run: Run) -> None:
+        schedule, program = run.settings.schedule, program_of(run, self.sources.shape(run))
+        if not SCHEDULES[schedule.name].listens:
+            length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
+            lr_table(schedule, lr=run.settings.lr, **length)
+
+    def carry_out(
+        self,
+        *,
+        on_finished: Callable[[Sequence[Fitted]], None],
+        on_epoch: Callable[[int], None] | None = None,
+        keep_weights: bool = False,
+    ) -> None:
+        """Train the runs; finished ones are handed over as they come, in the calling thread."""
+        execute(
+            self.runs,
+            self.sources,
+            self.machine,
+            on_finished=on_finished,
+            on_epoch=on_epoch,
+            keep_weights=keep_weights,
+        )
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,14 @@ def schedule_rates(settings: ScheduleSettings) -> Rates:
     steps = np.arange(budget.steps)
     columns = {"epoch": steps // budget.steps_per_epoch, "step": steps, **_traces(settings)}
     notes = [STALLED] * SCHEDULES[spec.name].listens + traps(spec, budget)
-    warmup = f", warm-up of {settings.warmup} steps" * bool(settings.warmup)
-    title = f"{spec}, lr {settings.lr!r}, {budget.steps} steps, {budget.steps_per_epoch} an epoch{warmup}"
-    return Rates(pd.DataFrame(columns), title, tuple(notes))
+    return Rates(pd.DataFrame(columns), _title(settings), tuple(notes))
+
+
+def _title(settings: ScheduleSettings) -> str:
+    budget = settings.budget
+    steps = f"{budget.steps} step{'s' * (budget.steps > 1)}, {budget.steps_per_epoch} an epoch"
+    warmup = f", the first {settings.warmup} warming up" if settings.warmup else ""
+    return f"{settings.schedule}, lr {settings.lr!r}, {steps}{warmup}"
 
 
 def _traces(settings: ScheduleSettings) -> dict[str, np.ndarray]:

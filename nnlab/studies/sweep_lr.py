@@ -26,7 +26,7 @@ class SweepLr:
         """One arm a rate."""
         settings, dataset = prepared(settings)
         arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)
-        return Experiment(self.command, "lr", arms, settings, dataset)
+        return Experiment(self.command, "lr", arms, settings, dataset, varied=("lr",))
 
     def probe(self, experiment: Experiment) -> Facts:
         """For SGD, the sharpness at the start and the rate that theory says it bears."""

@@ -300,6 +300,12 @@ def test_a_function_that_is_not_finite_at_the_point_is_refused_with_advice():
         check_subject(of_function(torch.log, draws((5,))), Method())
 
 
+def test_a_point_on_the_edge_of_the_domain_is_said_to_be_there():
+    report = check(lambda t: torch.sqrt(t["x"]), {"x": torch.tensor([0.0, 1.0], dtype=torch.float64)})
+    assert report.kinds == {("reverse", "x"): "edge"}
+    assert report.wrong[0].worst_index == "0"
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

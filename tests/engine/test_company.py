@@ -30,7 +30,12 @@ TASKS: Final = {
     "blobs:samples={}:features={}:classes=5:std=5": ["cross_entropy", "focal", "hinge", "mse"],
     "blobs:samples={}:features={}:classes=2:std=5": ["bce", "focal", "hinge", "nll"],
 }
-OPTIMIZER_SPECS: Final = [*OPTIMIZERS, "sgd:momentum=0.9", "adam:weight_decay=0.01:amsgrad=true", "rmsprop:momentum=0.5"]
+OPTIMIZER_SPECS: Final = [
+    *OPTIMIZERS,
+    "sgd:momentum=0.9",
+    "adam:weight_decay=0.01:amsgrad=true",
+    "rmsprop:momentum=0.5",
+]
 
 
 @st.composite
@@ -70,7 +75,9 @@ def test_a_run_alone_has_the_same_bits_as_in_company_whatever_the_shapes(problem
     assert_same(bits(runs_of(problem, lrs=[0.01, 0.003], seeds=[0])), company)
 
 
-@pytest.mark.xfail(strict=True, reason="catalog.optimizers.clip_norm_ sums the norms over axis 0, one run apart from several")
+@pytest.mark.xfail(
+    strict=True, reason="catalog.optimizers.clip_norm_ sums the norms over axis 0, one run apart from several"
+)
 def test_clipping_a_run_alone_gives_the_same_bits_as_in_company():
     model = "mlp:hidden=4x9:norm=batch"
     problem = {"data": "moons:samples=200", "model": model, "clip_norm": 0.05, "epochs": 4, "batch_size": 7}
@@ -121,7 +128,9 @@ RATES: Final = [0.001, 0.01, 0.03, 0.1, 0.3, POISON]
 
 @pytest.fixture(scope="module")
 def references() -> dict[str, dict[str, object]]:
-    return {name: bits(runs_of({**each, "epochs": 3}, lrs=RATES, seeds=[0, 1, 2])) for name, each in CONFIGURATIONS.items()}
+    return {
+        name: bits(runs_of({**each, "epochs": 3}, lrs=RATES, seeds=[0, 1, 2])) for name, each in CONFIGURATIONS.items()
+    }
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

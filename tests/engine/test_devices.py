@@ -34,7 +34,7 @@ def test_bfloat16_starts_where_the_wider_types_start(dtype):
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(UsageError, match="'cuda:77' is not there.*cpu"):
+    with pytest.raises(UsageError, match=r"'cuda:77' is not there.*cpu"):
         device_named("cuda:77", "float32")
     assert device_named("cpu", "float64") == torch.device("cpu")
     assert device_named("auto", "float64").type in {name.partition(":")[0] for name in available()}

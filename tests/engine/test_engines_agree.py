@@ -160,7 +160,7 @@ def differences(native: Fitted, loop: Fitted) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("cases", BATCHES_OF_CASES, ids=lambda cases: "")
+@pytest.mark.parametrize("cases", BATCHES_OF_CASES, ids=[f"cases from {i}" for i in range(0, len(CASES), AT_ONCE)])
 def test_three_steps_of_every_pair_of_ingredients_equal_the_plain_loop(cases):
     runs = [run for i, case in enumerate(cases) for run in runs_of(settings_of(case), seeds=[1], name=str(i))]
     native, loop = trained(runs), trained(runs, engine="loop")

@@ -1,0 +1,126 @@
+"""A factor: what an experiment varies, and how one of its levels is put into the settings.
+
+`--vary KEY=A,B,C` names a setting (`optimizer`, `batch_size`), or a key of the model (`width`) or of the optimizer (`momentum`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Final
+
+from nnlab.catalog.entry import find, keys
+from nnlab.catalog.models import MODELS
+from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.kinds import parse_value, spelled
+from nnlab.core.settings import ExperimentSettings, RunSettings
+from nnlab.core.spec import Spec, split_list
+
+# What decides the data's content: one experiment has one.
+_HELD: Final = frozenset({"data", "target", "task", "missing", "split"})
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What is varied.
+
+    Attributes:
+        name: the setting or key.
+        levels: in their canonical spelling, in the order given.
+        apply: the settings with one of the levels.
+        decides: what of a run's identity the level decides (`lr`, `model.width`).
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    apply: Callable[[RunSettings, str], RunSettings]
+    decides: str
+
+
+def setting_factor(name: str, levels: Sequence[str]) -> Factor:
+    """The factor that varies a whole setting.
+
+    Raises:
+        UsageError: a level that the setting does not take.
+    """
+    return Factor(name, tuple(_canonical(name, level) for level in levels), partial(_with_setting, name), name)
+
+
+def _with_setting(name: str, settings: RunSettings, level: str) -> RunSettings:
+    value = getattr(RunSettings.checked({name: level}), name)
+    return settings.model_copy(update={name: value})
+
+
+def _canonical(name: str, level: str) -> str:
+    value = getattr(RunSettings.checked({name: level}), name)
+    return str(value) if isinstance(value, Spec) else spelled(value)
+
+
+def varied(text: str, settings: ExperimentSettings) -> Factor:
+    """The factor that `--vary KEY=A,B,C` names.
+
+    Raises:
+        UsageError: no such key, one that can't vary within an experiment, or a level that it does not take.
+    """
+    key, equals, listed = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not listed:
+        raise UsageError(f"--vary {text!r} is not KEY=A,B,C, such as optimizer=sgd,adam.")
+    levels = split_list(listed, what=f"--vary {key}")
+    if key in _HELD:
+        raise UsageError(
+            f"--vary {key}: the data are one experiment's own. Run one experiment for each, and compare them."
+        )
+    if key in RunSettings.model_fields:
+        return setting_factor(key, levels)
+    model = keys(find(MODELS, settings.model, what="--model").function)
+    optimizer = keys(find(OPTIMIZERS, settings.optimizer, what="--optimizer").function)
+    for place, accepted in (("model", model), ("optimizer", optimizer)):
+        if key in accepted:
+            for level in levels:
+                parse_value(accepted[key].kind, level, what=f"--vary {key}")
+            return key_factor(place, key, levels)
+    known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
+    raise UsageError(
+        f"--vary {key!r} is no setting, and no key of --model {settings.model.name} or --optimizer "
+        f"{settings.optimizer.name}.{did_you_mean(key, known)}"
+    )
+
+
+def key_factor(place: str, key: str, levels: Sequence[str]) -> Factor:
+    """The factor that varies one key of an ingredient: `model`'s width, `optimizer`'s momentum."""
+
+    def apply(settings: RunSettings, level: str) -> RunSettings:
+        return settings.model_copy(update={place: getattr(settings, place).with_option(key, level)})
+
+    return Factor(key, tuple(levels), apply, f"{place}.{key}")
+
+
+def crossed(factors: Sequence[Factor]) -> list[tuple[str, Callable[[RunSettings], RunSettings]]]:
+    """Every combination of levels: its name, and what puts it into the settings.
+
+    Raises:
+        UsageError: two factors of one name.
+    """
+    names = [factor.name for factor in factors]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"--vary names {next(n for n in names if names.count(n) > 1)!r} twice. Give its levels in one list."
+        )
+
+    def applied(levels: tuple[str, ...], settings: RunSettings) -> RunSettings:
+        for factor, level in zip(factors, levels, strict=True):
+            settings = factor.apply(settings, level)
+        return settings
+
+    combinations = list(product(*(factor.levels for factor in factors)))
+    return [(_name(names, levels), partial(applied, levels)) for levels in combinations]
+
+
+def _name(names: Sequence[str], levels: Sequence[str]) -> str:
+    if len(names) == 1:
+        return levels[0]
+    return " ".join(f"{name}={level}" for name, level in zip(names, levels, strict=True))
