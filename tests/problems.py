@@ -103,6 +103,29 @@ CALM: Final = (
         },
     ),
     Problem(
+        "moons-stopped-early",
+        {
+            "data": "moons:samples=200",
+            "model": "mlp:hidden=8",
+            "activation": "tanh",
+            "optimizer": "sgd:momentum=0.9",
+            "lr": 0.5,
+            "epochs": 25,
+            "early_stop": 2,
+        },
+    ),
+    Problem(
+        "regression-averaged",
+        {
+            "data": "linear_regression:samples=120",
+            "model": "mlp:hidden=9:norm=batch:bias=false",
+            "average": "ema:decay=0.7",
+            "lr": 0.02,
+            "epochs": 6,
+            "batch_size": 30,
+        },
+    ),
+    Problem(
         "counts-poisson-warmup",
         {
             "data": "counts:samples=150",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -183,15 +184,37 @@ main()
         (["sweep-lr", "--seeds", "-3"], 2, "--seeds"),
         (["sweep-lr", "--init", "kaiming_nromal"], 2, "Did you mean 'kaiming_normal'?"),
         (["train", "--optimizer", "sgd:momentun=0.9"], 2, "Did you mean 'momentum'?"),
-        (["list", "losses"], 0, "cross_entropy"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_help_and_errors_of_usage_come_without_the_heavy_libraries(words, exit_code, said, tmp_path):
-    loaded = tmp_path / "loaded"
-    script = [sys.executable, "-c", RUN_AND_TELL, str(loaded), *words]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    done, loaded = run_and_tell(words, tmp_path)
     assert done.returncode == exit_code, done.stderr
     assert said in (done.stderr if exit_code else done.stdout)
     assert "Traceback" not in done.stderr
-    assert not HEAVY & set(loaded.read_text().splitlines())
+    assert HEAVY & loaded == set()
+
+
+@pytest.mark.parametrize("kind", ["losses", "inits", "optimizers", "schedules"])
+def test_what_there_is_to_choose_from_is_listed_without_torch(kind, tmp_path):
+    done, loaded = run_and_tell(["list", kind], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "torch" not in loaded
+
+
+def test_completion_comes_without_the_heavy_libraries(tmp_path):
+    line = {"_NNLAB_COMPLETE": "complete_bash", "COMP_WORDS": "nnlab sweep-lr --init kaiming_n", "COMP_CWORD": "3"}
+    done, loaded = run_and_tell([], tmp_path, environment=line)
+    assert "kaiming_normal" in done.stdout.split()
+    assert HEAVY & loaded == set()
+
+
+def run_and_tell(
+    words: list[str], place: Path, *, environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """The command in a process of its own, and the modules that it loaded."""
+    loaded = place / "loaded"
+    script = [sys.executable, "-c", RUN_AND_TELL, str(loaded), *words]
+    given = {**os.environ, **(environment or {})}
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, cwd=place, env=given, check=False)
+    return done, set(loaded.read_text().splitlines())

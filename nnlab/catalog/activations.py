@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from nnlab.catalog.custom import check_call
 from nnlab.catalog.entry import find
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
@@ -252,6 +253,8 @@ def activation_named(spec: Spec, *, what: str = "--activation") -> Activation:
 
 def own_activation(function: Callable[..., Tensor]) -> Activation:
     """A row for a person's own elementwise function of z, whose slope is autograd's."""
+
+    check_call(function, "z", what="--activation")
 
     def slope(z: Tensor, **values: Value | None) -> Tensor:
         with torch.enable_grad():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,24 @@ def load_function(name: str, *, what: str) -> Callable[..., Any]:
     if not callable(found):
         raise UsageError(f"{what} {name!r} is no function but a {type(found).__name__}.")
     return found
+
+
+def check_call(function: Callable[..., Any], call: str, *, what: str, **given: object) -> None:
+    """Refuse a person's function that can't be called as `call` says, before anything is trained.
+
+    Args:
+        function: theirs.
+        call: how it is called, in words, its positional arguments before the first `*`: `scores, targets`.
+        what: the option it came from.
+        given: keyword arguments that it is always given.
+
+    Raises:
+        UsageError: it takes other arguments.
+    """
+    try:
+        inspect.signature(function).bind(*call.split(", "), **given)
+    except TypeError as error:
+        raise UsageError(f"{what} {function.__name__} is called as {function.__name__}({call}): {error}.") from None
 
 
 def content_hash(name: str) -> str:

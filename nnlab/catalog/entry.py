@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Protocol, TypeVar
 
 from nnlab.catalog.custom import is_custom, load_function
@@ -63,6 +64,7 @@ class Key:
     required: bool
 
 
+@cache
 def keys(function: Callable[..., object]) -> dict[str, Key]:
     """The keys that `function` takes: its keyword-only parameters whose annotation names a kind."""
     found = {}

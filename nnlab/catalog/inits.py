@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog.activations import activation_named
+from nnlab.catalog.custom import check_call
 from nnlab.catalog.entry import configured, find
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
@@ -110,12 +111,12 @@ def uniform(shape: Shape, *, a: Number = 0.0, b: Number = 1.0, generator: Genera
 
 def normal_variance(shape: Shape, *, mean: Number = 0.0, std: NonNegative = 1.0) -> float:  # noqa: ARG001
     """std^2."""
-    return std**2
+    return std * std
 
 
 def normal(shape: Shape, *, mean: Number = 0.0, std: NonNegative = 1.0, generator: Generator) -> Tensor:
     """N(mean, std^2), whatever the width: at std = 1 each layer multiplies the signal by about sqrt(fan_in)."""
-    return mean + _normal(shape, std**2, generator)
+    return mean + _normal(shape, std * std, generator)
 
 
 def truncated_normal_variance(
@@ -131,7 +132,7 @@ def truncated_normal_variance(
     inside = _below(high) - _below(low)
     at_low, at_high = (math.exp(-0.5 * end * end) / math.sqrt(2.0 * math.pi) for end in (low, high))
     shift = (at_low - at_high) / inside
-    return std**2 * (1.0 + (low * at_low - high * at_high) / inside - shift**2)
+    return std * std * (1.0 + (low * at_low - high * at_high) / inside - shift**2)
 
 
 def truncated_normal(
@@ -226,7 +227,7 @@ def orthogonal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tenso
 
 def sparse_variance(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01) -> float:
     """std^2 times the part of the weights that are not zero."""
-    return std**2 * (1.0 - math.ceil(sparsity * shape[0]) / shape[0])
+    return std * std * (1.0 - math.ceil(sparsity * shape[0]) / shape[0])
 
 
 def sparse(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01, generator: Generator) -> Tensor:
@@ -234,7 +235,7 @@ def sparse(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01
 
     Source: Martens 2010, section 5; by column as `torch.nn.init.sparse_`, whose places come from the global stream.
     """
-    weights = _normal(shape, std**2, generator)
+    weights = _normal(shape, std * std, generator)
     order = torch.rand(shape, generator=generator, dtype=torch.float64).argsort(0)
     return weights.scatter_(0, order[: math.ceil(sparsity * shape[0])], 0.0)
 
@@ -301,6 +302,7 @@ def init_named(spec: Spec, *, what: str = "--init") -> Init:
 
 def own_init(function: Callable[..., Tensor]) -> Init:
     """A row for a person's own function of a weight's shape [out, in, *kernel]; biases are zero, no variance is foretold."""
+    check_call(function, "shape", what="--init", generator=None)
     return Init(function, lambda shape, **_: math.nan, "other", "")  # noqa: ARG005
 
 

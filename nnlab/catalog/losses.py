@@ -24,6 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog import constant_scores
+from nnlab.catalog.custom import check_call
 from nnlab.catalog.entry import find
 from nnlab.catalog.links import class_rows, wanted
 from nnlab.core.errors import UsageError
@@ -321,6 +322,7 @@ def own_loss(function: Callable[..., Tensor]) -> Loss:
     It serves every task, with one score a row, or one a class where there are several; its gradient is autograd's. Predictions are made
     through the link that belongs to the task's default loss, or the one that the function names itself: `my_loss.link = "identity"`.
     """
+    check_call(function, "scores, targets", what="--loss")
     links: Mapping[Task, str] = {"regression": "identity", "binary": "sigmoid", "multiclass": "softmax"}
 
     def checked(scores: Tensor, targets: Tensor, **values: Value | None) -> Tensor:

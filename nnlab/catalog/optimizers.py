@@ -327,8 +327,9 @@ def clip_norm_(grads: list[Tensor], max_norm: Tensor) -> None:
 
     Source: Pascanu et al. 2013, algorithm 1.
     """
-    norms = torch.stack([torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) for g in grads])
-    factor = (max_norm / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp_(max=1.0)
+    # The parameters' axis last: a run alone is then summed in the order that it is summed in with company.
+    norms = torch.stack([torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) for g in grads], dim=1)
+    factor = (max_norm / (torch.linalg.vector_norm(norms, dim=1) + 1e-6)).clamp_(max=1.0)
     for g in grads:
         g.mul_(factor.view(-1, *(1,) * (g.ndim - 1)))
 

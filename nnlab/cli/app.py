@@ -221,20 +221,21 @@ app.command("schedule")(with_display(schedule))
 def main() -> NoReturn:
     """The program: exit codes as the README lists them, no traceback for a user's mistake."""
     signal.signal(signal.SIGTERM, _terminate)
+    say = partial(error, no_color="--no-color" in sys.argv)
     try:
         status = app(standalone_mode=False)
         code = status if isinstance(status, int) else 0
     except NnlabError as wrong:
-        error(str(wrong))
+        say(str(wrong))
         code = wrong.exit_code
     except typer.TyperException as wrong:
-        error(wrong.format_message())
+        say(wrong.format_message())
         code = wrong.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        error("interrupted. What is finished is recorded; the same command goes on from there.")
+        say("interrupted. What is finished is recorded; the same command goes on from there.")
         code = 130
     except Terminated:
-        error("terminated. What is finished is recorded; the same command goes on from there.")
+        say("terminated. What is finished is recorded; the same command goes on from there.")
         code = 143
     except BrokenPipeError:
         code = 0

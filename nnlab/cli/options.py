@@ -44,17 +44,20 @@ class Given(Generic[S]):
     config: str | None = None
 
 
-def with_options(command: str, settings: type[S], run: Callable[[Given[S]], None]) -> Callable[..., None]:
+def with_options(
+    command: str, settings: type[S], run: Callable[[Given[S]], None], output: type[OutputSettings] = OutputSettings
+) -> Callable[..., None]:
     """A function that Typer can make a command of: its parameters are the fields of `settings` and of the output.
 
     Args:
         command: the name that an experiment file must have.
         settings: their class.
         run: takes what was given; its docstring is the command's help.
+        output: where the answer may go, and in what formats.
     """
 
     def with_given(**flags: Any) -> None:
-        given = gathered(command, settings, flags)
+        given = gathered(command, settings, flags, output)
         with telling_origins(given.origins, given.config):
             run(given)
 
@@ -67,7 +70,7 @@ def with_options(command: str, settings: type[S], run: Callable[[Given[S]], None
             typer.Option("--config", metavar="FILE.toml", help="Take settings from a file.", rich_help_panel="Output"),
         ],
     )
-    parameters = [*_parameters(settings), *_parameters(OutputSettings), config]
+    parameters = [*_parameters(settings), *_parameters(output), config]
     with_given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     with_given.__doc__ = run.__doc__
     return with_given
@@ -138,7 +141,9 @@ def _completion(name: str, annotation: object) -> Callable[[str], list[str]]:
     return complete
 
 
-def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given[S]:
+def gathered(
+    command: str, settings: type[S], flags: Mapping[str, Any], output: type[OutputSettings] = OutputSettings
+) -> Given[S]:
     """Flags over environment over file over defaults.
 
     Raises:
@@ -160,7 +165,7 @@ def gathered(command: str, settings: type[S], flags: Mapping[str, Any]) -> Given
     with telling_origins(origins, path):
         return Given(
             settings.checked({name: value for name, value in values.items() if name in settings.model_fields}),
-            OutputSettings.checked({n: value for n, value in values.items() if n in OutputSettings.model_fields}),
+            output.checked({n: value for n, value in values.items() if n in OutputSettings.model_fields}),
             {name: origin for name, origin in origins.items() if name in settings.model_fields},
             path,
         )

@@ -66,12 +66,13 @@ def judging_of(manifest: Manifest) -> Judging:
     seeds = f"{len(manifest.seeds)} seed{'s' * (len(manifest.seeds) > 1)}"
     unit = "step" if settings.get("steps") else "epoch"
     length = f"{settings[f'{unit}s']} {unit}{'s' * (settings[f'{unit}s'] != 1)}"
+    held = [settings[name] for name in ("data", "model", "optimizer") if name != manifest.factor]
     return Judging(
         factor=manifest.factor or "model",
         metric=str(settings["metric"]),
         basis=str(manifest.facts.get("basis", "")),
         threshold_loss=threshold if isinstance(threshold, float) else None,
-        title=f"{settings['data']}, {settings['model']}, {settings['optimizer']}, {seeds}, {length}",
+        title=", ".join([*map(str, held), seeds, length]),
     )
 
 

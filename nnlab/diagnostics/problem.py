@@ -154,16 +154,21 @@ def _noise(outputs: Outputs, point: Mapping[str, Tensor], weights: Tensor, seed:
 def _random_seed(
     subject: Subject, point: Tensors, complex_names: frozenset[str], dtype: torch.dtype, seed: int
 ) -> int | None:
-    """A seed for the function's own draws, or None where two evaluations give the same."""
+    """A seed for the function's own draws, or None where it makes none.
+
+    Two evaluations may agree by chance (two dropout masks that keep as many of equal units), so the generator is asked.
+    """
     outputs = flat_outputs(subject, complex_names, constants(subject, dtype, torch.float64))
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.random.get_rng_state()
             first, second = outputs(point), outputs(point)
+            draws = not torch.equal(before, torch.random.get_rng_state())
     except FOREIGN_ERRORS as reason:
         raise UsageError(f"{subject.name} raises {type(reason).__name__} at the point given: {reason}") from reason
     if not first.isfinite().all():
         raise UsageError(f"{subject.name} is not finite at the point given. Choose other inputs (--domain LOW:HIGH).")
-    return None if torch.equal(first, second) else stream_seed(seed, "dropout")
+    return stream_seed(seed, "dropout") if draws or not torch.equal(first, second) else None
 
 
 def _seeded(outputs: Outputs, seed: int) -> Outputs:

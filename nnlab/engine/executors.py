@@ -104,12 +104,14 @@ def _drain(
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """This thread computes on one core and flushes denormals: vanishing numbers cost no more than others."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(False)
+        torch.set_num_threads(before)
 
 
 def is_out_of_memory(error: Exception) -> bool:

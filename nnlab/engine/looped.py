@@ -6,6 +6,7 @@ engine's arithmetic: PyTorch's layers, PyTorch's losses, PyTorch's optimizers an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -162,8 +163,9 @@ class Loop:
 
     def step(self, rows: Tensor, rate: float, momentum: float | None) -> float:
         """One step on these rows; the loss before it."""
+        largest = torch.finfo(getattr(torch, self.program.settings.dtype)).max
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate if rate <= largest else math.inf  # torch refuses a number that the dtype can't hold
             if momentum is not None and "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
             elif momentum is not None:
@@ -217,8 +219,8 @@ def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
                 raise Stopped
             if living and not outcome.has_stalled(tile.program.settings.early_stop):
                 living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
-            if options.on_epoch is not None:
-                options.on_epoch(1)
+                if options.on_epoch is not None:
+                    options.on_epoch(1)
         if living and loop.best:
             loop.result.load_state_dict(loop.best)
         if living and data.test is not None:

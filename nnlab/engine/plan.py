@@ -15,7 +15,7 @@ from typing import Final
 from nnlab.catalog.entry import configured, find, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.losses import Loss, loss_named
-from nnlab.catalog.models import MODELS, Layers, Linear, Residual, activation_of, parameters
+from nnlab.catalog.models import MODELS, Layers, Linear, Norm, Residual, activation_of, parameters
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.kinds import Value
@@ -159,7 +159,11 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
 
 
 def program_of(run: Run, shape: Shape) -> Program:
-    """The program that `run` can be a row of."""
+    """The program that `run` can be a row of.
+
+    Raises:
+        UsageError: batch norm would meet a batch of one row, which has no variance.
+    """
     settings = run.settings
     blank = settings.model_copy(
         update={
@@ -171,7 +175,21 @@ def program_of(run: Run, shape: Shape) -> Program:
             "clip_norm": settings.clip_norm and 1.0,
         }
     )
-    return Program(shape, blank, layers_of(settings, shape))
+    program = Program(shape, blank, layers_of(settings, shape))
+    if shape.num_train % program.batch_size == 1 and _has_batch_norm(program.layers):
+        raise UsageError(
+            f"--batch-size {settings.batch_size} leaves one row of {shape.num_train} for the last batch, and batch norm "
+            f"can't scale one row. Take another batch size."
+        )
+    return program
+
+
+def _has_batch_norm(layers: Layers) -> bool:
+    return any(
+        (isinstance(layer, Norm) and layer.over == "batch")
+        or (isinstance(layer, Residual) and _has_batch_norm(layer.inner))
+        for layer in layers
+    )
 
 
 def _program_schedule(schedule: Spec) -> Spec:

@@ -35,7 +35,9 @@ def starting_weights(program: Program, run: Run, x_ND: Tensor) -> Weights:
     entry = init_named(run.settings.init)
     weights = _drawn(program, run, entry)
     if entry.rescale is not None:
-        _through(program.layers, x_ND[:_MOST_ROWS].double().cpu(), weights, "", entry.rescale)
+        # A copy of its own: a product's last bit may hang on where in a tile's data the rows lie.
+        x_ND = x_ND[:_MOST_ROWS].to("cpu", torch.float64, copy=True)
+        _through(program.layers, x_ND, weights, "", entry.rescale)
     return weights
 
 

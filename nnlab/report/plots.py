@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -151,16 +152,20 @@ def _label_rows(wanted: Sequence[int]) -> dict[int, int]:
 
 
 def _row(layers: Sequence[str], *, on_zero: bool, ascii_only: bool) -> Text:
-    """One row of all curves laid over each other; the last on top where they meet."""
-    text = Text()
-    for cells in zip(*layers, strict=True):
-        dotted = [curve for curve, cell in enumerate(cells) if cell != _BLANK]
-        if not dotted:
-            text.append(("-" if ascii_only else "┈") if on_zero else " ", "dim")
-            continue
-        both = functools.reduce(operator.or_, map(ord, cells))
-        text.append(_SIGNS[dotted[-1]] if ascii_only else chr(both), _STYLES[dotted[-1]])
-    return text
+    """One row of all curves laid over each other, in stretches of one colour."""
+    ground = ("-" if ascii_only else "┈", "dim") if on_zero else (" ", "")
+    cells = [_cell(cells, ground, ascii_only=ascii_only) for cells in zip(*layers, strict=True)]
+    stretches = itertools.groupby(cells, key=operator.itemgetter(1))
+    return Text.assemble(*(("".join(sign for sign, _ in stretch), style) for style, stretch in stretches))
+
+
+def _cell(cells: Sequence[str], ground: tuple[str, str], *, ascii_only: bool) -> tuple[str, str]:
+    """The sign and style of one cell: the dots of all curves, the last curve's colour or ASCII sign on top."""
+    dotted = [curve for curve, cell in enumerate(cells) if cell != _BLANK]
+    if not dotted:
+        return ground
+    dots = chr(functools.reduce(operator.or_, map(ord, cells)))
+    return _SIGNS[dotted[-1]] if ascii_only else dots, _STYLES[dotted[-1]]
 
 
 def _axis_numbers(area: _Area) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from nnlab.report.cells import (
     MISSING,
+    aligned,
     distinct_numbers,
     estimate,
     is_missing,
@@ -39,6 +40,10 @@ __all__ = [
     "curves_table",
     "records_table",
 ]
+
+
+# Verdicts that a best arm may have without a word said of it.
+_CONTENT: Final = frozenset({"good", "healthy", "better", "baseline", "not separated"})
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
     columns = [
         word_column("", _marks(rows)),
         _arm_column(rows, judging.factor, [levels[index] for index in rows.index]),
+        *_tuned_rates(rows, judging.factor),
         word_column("verdict", [value(cell) for cell in rows["verdict"]]),
         *_measured(rows, judging),
         *_counted(rows, judging),
@@ -89,6 +95,13 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
     styles = ["bold" if is_true(cell) else "" for cell in rows["best"]]
     answer = _answer(summary, judging, list(levels.values()))
     return Sheet([c for c in columns if says_something(c)], styles, plain(judging.title), answer, gaps)
+
+
+def _tuned_rates(rows: pd.DataFrame, factor: str) -> list[Column]:
+    """Each arm's own rate, where rates were tuned."""
+    if "lr" not in rows.columns or factor == "lr":
+        return []
+    return [Column("lr", aligned([number(float(lr), 3) for lr in rows["lr"]]))]
 
 
 def _levels(summary: pd.DataFrame, factor: str) -> list[str]:
@@ -196,7 +209,7 @@ def _answer(summary: pd.DataFrame, judging: Judging, levels: Sequence[str]) -> l
     tied = [levels[i] for i, cell in enumerate(summary["tied"]) if is_true(cell) and i != best[0]]
     name = f"{plain(judging.factor)} {level}"
     lines = [Line(f", {basis}. {_tied_words(tied)}", f"Best: {name}")]
-    if not is_missing(row["verdict"]) and row["verdict"] not in ("good", "healthy"):
+    if not is_missing(row["verdict"]) and row["verdict"] not in _CONTENT:
         reason = "" if is_missing(row["reason"]) else f": {plain(row['reason'])}"
         lines.append(Line(f"Its own verdict is '{plain(row['verdict'])}'{reason}."))
     return lines

@@ -13,20 +13,24 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-import numpy as np
-import pandas as pd
-
 from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import DataError
 from nnlab.core.kinds import spelled
+from nnlab.core.lazy import lazy
 from nnlab.storage.writing import disk_errors, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    import numpy as np
+    import pandas as pd
+
     from nnlab.core.records import Run
     from nnlab.core.settings import Task
     from nnlab.storage.journal import Journal
+else:
+    np = lazy("numpy")
+    pd = lazy("pandas")
 
 RUNS: Final = "runs.csv"
 CURVES: Final = "curves.csv"

@@ -9,8 +9,11 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from nnlab.catalog.activations import own_activation
 from nnlab.catalog.entry import LISTED_AS, Key, configured, find, keys
 from nnlab.catalog.index import KINDS
+from nnlab.catalog.inits import own_init
+from nnlab.catalog.losses import own_loss
 from nnlab.catalog.schedules import WORDS
 from nnlab.core import kinds
 from nnlab.core.errors import unknown
@@ -67,7 +70,7 @@ def ingredient(kind: str, text: str) -> tuple[pd.DataFrame, Portrait]:
 
     Args:
         kind: as `nnlab list` names it.
-        text: a name, or a specification whose keys the pictures follow.
+        text: a name, a specification whose keys the pictures follow, or a person's own FILE.py:NAME.
 
     Raises:
         UsageError: no such kind, name or key.
@@ -76,7 +79,7 @@ def ingredient(kind: str, text: str) -> tuple[pd.DataFrame, Portrait]:
 
     what = f"nnlab list {kind}"
     spec = parse_spec(text, what=what)
-    entry = find(_table(kind), spec, what=what)
+    entry = find(_table(kind), spec, what=what, own=_OWN.get(kind))
     missing = [key.name for key in keys(entry.function).values() if key.required and spec.option(key.name) is None]
     if missing and not spec.options:
         portrait = Portrait({"picture": f"none without a value for {missing[0]}="})
@@ -101,7 +104,8 @@ def _properties(kind: str, spec: Spec, entry: Entry, portrait: Portrait) -> list
     told = dict(_FACTS[kind](entry))
     own_source = told.pop("source")
     facts = {**told, **portrait.facts, "source": source.rstrip(".") or own_source}
-    rows = [("what", words.strip()), ("option", f"{_options(kind)[0]} {_PREFIXES.get(kind, '')}{spec}")]
+    rows = [("what", words.strip())] if words else []
+    rows += [("option", f"{_options(kind)[0]} {_PREFIXES.get(kind, '')}{spec}")]
     rows += [(f"{key.name}=", _key_words(key, kind)) for key in keys(entry.function).values()]
     return rows + [(name, text) for name, text in facts.items() if text]
 
@@ -190,4 +194,11 @@ _FACTS: Final[Mapping[str, Callable[[Any], Facts]]] = {
     "optimizers": _optimizer,
     "schedules": _schedule,
     "metrics": _metric,
+}
+
+# What makes an entry of a person's own function.
+_OWN: Final[Mapping[str, Callable[[Callable[..., Any]], Entry]]] = {
+    "activations": own_activation,
+    "inits": own_init,
+    "losses": own_loss,
 }

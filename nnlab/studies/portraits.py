@@ -98,12 +98,13 @@ def _init(entry: Init, _spec: Spec, values: Values) -> Portrait:
     shape, values = (_SIDE, _SIDE), resolve_gain(values, "relu")
     weights = entry.function(shape, generator=stream(0, "init"), **values)
     rescaled = ", before training data rescale each layer" if entry.data_dependent else ""
+    expected = math.sqrt(entry.variance(shape, **values))
     counts, edges = np.histogram(weights.flatten().numpy(), _BINS)
     facts = {
         "variance": _first_line(entry.variance),
         "histogram": f"{_SIDE} x {_SIDE} weights at seed 0{rescaled}",
         "standard deviation": repr(weights.std(correction=0).item()),
-        "expected": repr(math.sqrt(entry.variance(shape, **values))),
+        "expected": "" if math.isnan(expected) else repr(expected),
     }
     return Portrait(facts, histogram=pd.DataFrame({"weight": (edges[:-1] + edges[1:]) / 2, "draws": counts}))
 

@@ -17,7 +17,7 @@ from nnlab.catalog.averages import AVERAGES
 from nnlab.catalog.custom import content_hash, is_custom
 from nnlab.catalog.data import DATA, load
 from nnlab.catalog.dataset import Dataset
-from nnlab.catalog.entry import Entry, configured, find
+from nnlab.catalog.entry import Entry, configured, find, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.losses import DEFAULT_LOSS, check_fits, loss_named
 from nnlab.catalog.metrics import METRICS
@@ -78,10 +78,26 @@ def resolved(settings: S) -> S:
             configured(finder(spec).function, spec, what=f"--{name}")
     optimizer_values(complete.optimizer)
     schedule_values(complete.schedule)
+    _check_momentum(complete)
     parse_split(complete.split)
     if complete.outliers is not None:
         parse_outliers(complete.outliers)
     return complete
+
+
+def _check_momentum(settings: RunSettings) -> None:
+    """Refuse a schedule that cycles a momentum which the optimizer has not.
+
+    Raises:
+        UsageError: no momentum to cycle.
+    """
+    accepted = keys(OPTIMIZERS[settings.optimizer.name].function)
+    if schedule_values(settings.schedule).get("cycle_momentum") and not accepted.keys() & {"momentum", "betas"}:
+        fitting = [name for name, entry in OPTIMIZERS.items() if keys(entry.function).keys() & {"momentum", "betas"}]
+        raise UsageError(
+            f"--schedule {settings.schedule} cycles a momentum, and --optimizer {settings.optimizer.name} has none. "
+            f"These have: {', '.join(fitting)}."
+        )
 
 
 def prepared(settings: E) -> tuple[E, Dataset]:

@@ -58,7 +58,7 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
         DataError: a column is missing, or a cell can't be what it must be.
     """
     preprocessing = Preprocessing.from_json(description["preprocessing"])
-    x = preprocessing.inputs(encode(data, preprocessing))
+    x = encode(data, preprocessing)
     scores = _scores(description, weights, x)
     loss = RunSettings.checked(description["settings"]).loss
     assert loss is not None

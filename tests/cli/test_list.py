@@ -173,6 +173,19 @@ def test_a_data_set_is_opened_only_when_it_is_named():
     assert "rows" not in rows("data")
 
 
+def test_a_persons_own_loss_has_a_page_and_a_curve(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = '"""|s - y|^power."""\n    return (scores.squeeze(-2) - targets).abs() ** power'
+    text = f"def near(scores, targets, *, power: float = 3.0):\n    {words}\n"
+    (tmp_path / "[red].py").write_text(text, encoding="utf-8")
+    page = properties("losses", "[red].py:near")
+    assert (page["what"], page["power="]) == ("|s - y|^power.", "a number; default: 3.0")
+    losses, slopes = ingredient("losses", "[red].py:near:power=2")[1].curves
+    # d/ds (s - y)^2 by autograd: exact but for rounding.
+    np.testing.assert_allclose(slopes["slope, y = 1"], 2 * (losses["score s"] - 1), rtol=1e-14, atol=1e-14)
+    assert listed("losses", "[red].py:near", "--format", "table").stdout.startswith("losses     [red].py:near")
+
+
 def test_a_schedule_without_its_key_says_what_it_needs_and_with_it_is_drawn():
     assert properties("schedules", "lambda")["picture"] == "none without a value for lr_lambda="
     (curve,) = ingredient("schedules", "lambda:lr_lambda=0.5**epoch")[1].curves

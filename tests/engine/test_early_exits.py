@@ -9,7 +9,7 @@ import torch
 from problems import CPU, SOURCES, runs_of, trained
 
 from nnlab.core.records import Run
-from nnlab.engine import executors, looped, plan
+from nnlab.engine import looped, plan
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.fit import FitOptions, Fitted, Stopped, fit
 from nnlab.engine.plan import Tile, tiles_of
@@ -78,13 +78,12 @@ def test_memory_that_python_itself_lacks_fails_the_tile_and_no_other(monkeypatch
     assert statuses == ["done", "failed"]
 
 
-def test_an_error_that_is_not_about_memory_is_not_hidden(monkeypatch):
-    def broken(*_: object) -> None:
+def test_an_error_that_is_not_about_memory_is_not_hidden():
+    def broken_probe(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(executors, "fit", broken)
     with pytest.raises(RuntimeError, match="a bug"):
-        trained(runs_of(SMALL))
+        execute(runs_of(SMALL), SOURCES, Machine(CPU, 1), on_finished=lambda _: None, watch=broken_probe)
 
 
 def test_what_the_taker_of_results_raises_stops_everything(monkeypatch):

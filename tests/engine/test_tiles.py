@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import SOURCES, runs_of
 
@@ -66,11 +66,12 @@ def test_momenta_and_norms_that_are_given_are_axes_too():
     assert len(programs({"optimizer": "sgd:momentum=0.9"}, {"optimizer": "sgd:weight_decay=0.1"})) == 2
 
 
+@settings(max_examples=30)
 @given(num_rates=st.integers(1, 40), num_seeds=st.integers(1, 9), hidden=st.sampled_from([8, 40, 300]))
 def test_every_run_is_in_one_tile_with_others_of_its_program(num_rates, num_seeds, hidden):
     rates = [0.1 * (1 + i) for i in range(num_rates)]
-    settings = {**BASE, "model": f"mlp:hidden={hidden}"}
-    runs = runs_of(settings, lrs=rates, seeds=range(num_seeds)) + runs_of({**settings, "loss": "mse"}, name="other")
+    problem = {**BASE, "model": f"mlp:hidden={hidden}"}
+    runs = runs_of(problem, lrs=rates, seeds=range(num_seeds)) + runs_of({**problem, "loss": "mse"}, name="other")
     tiles = tiles_of(runs, SOURCES.shape)
     assert sorted(run.run_id for tile in tiles for run in tile.runs) == sorted(run.run_id for run in runs)
     for tile in tiles:

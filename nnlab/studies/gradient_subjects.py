@@ -1,0 +1,200 @@
+"""The check of gradients carried out: its subjects made, asked, and told as rows. The part that needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+
+import pandas as pd
+import torch
+from torch import nn
+
+from nnlab.catalog.custom import load
+from nnlab.catalog.inits import INITS
+from nnlab.core.errors import NnlabError, UsageError
+from nnlab.core.records import Run
+from nnlab.core.rng import stream_seed
+from nnlab.core.settings import RunSettings
+from nnlab.core.spec import Spec, parse_spec
+from nnlab.diagnostics.gradient_report import GradientRow, Report
+from nnlab.diagnostics.gradients import check_subject
+from nnlab.diagnostics.known_subjects import catalogue_subjects
+from nnlab.diagnostics.step_curve import step_curve
+from nnlab.diagnostics.subjects import Subject, drawn_inputs, of_function, of_module
+from nnlab.engine.device import device_named
+from nnlab.engine.looped import module_of, plain_loss
+from nnlab.engine.plan import program_of
+from nnlab.engine.sources import Sources
+from nnlab.engine.starting import starting_weights
+from nnlab.studies.gradcheck import Check
+from nnlab.studies.resolve import fitted_to, resolved
+
+COLUMNS = tuple(field.name for field in fields(GradientRow))
+
+# Every kind of layer that the catalogue's models are made of.
+_MODELS = (
+    "linear",
+    "neuron",
+    "mlp:hidden=5x4",
+    "mlp:hidden=5x5:residual=true:norm=layer",
+    "mlp:hidden=5:norm=batch",
+    "mlp:hidden=5:dropout=0.3",
+)
+_MODEL_DATA = Spec("blobs", (("samples", "40"),))
+_MOST_CURVES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        rows: of gradcheck.csv.
+        curves: of steps.csv, where the V was asked for: `parameter, step, error, largest_error, rounding`.
+        notes: sentences on how it was computed.
+        torch: the version of what computed it.
+        device: where the gradients under test were computed.
+        threads: how many PyTorch used.
+    """
+
+    rows: pd.DataFrame
+    curves: pd.DataFrame | None
+    notes: tuple[str, ...]
+    torch: str
+    device: str
+    threads: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.rows["verdict"] == "wrong").any()
+
+
+def checked(check: Check) -> Checked:
+    """Check every subject.
+
+    Raises:
+        UsageError: a subject that can't be made or called, a device that is not there.
+    """
+    device = str(device_named(check.method.device, check.method.dtype))
+    method = replace(check.method, device=device)
+    made = subjects(check)
+    reports = [check_subject(subject, method) for subject in made]
+    rows = pd.DataFrame([asdict(row) for report in reports for row in report.rows], columns=list(COLUMNS))
+    curves = step_curves(made[0], reports[0]) if check.settings.explain_step else None
+    return Checked(rows, curves, _notes(check, reports, curves), torch.__version__, device, torch.get_num_threads())
+
+
+def subjects(check: Check) -> list[Subject]:
+    """What is checked, by name."""
+    if check.run is not None:
+        return [model_subject(check.run, rows=check.settings.rows, seed=check.seed)]
+    if check.kind == "catalogue":
+        return [*catalogue_subjects(), *_every_model(check.seed)]
+    return [_own(check)]
+
+
+def _every_model(seed: int) -> Iterator[Subject]:
+    for text in _MODELS:
+        for init in INITS:
+            settings = RunSettings(
+                model=parse_spec(text, what="--model"), init=Spec(init), data=_MODEL_DATA, validation=0, test=0
+            )
+            subject = model_subject(resolved(settings), rows=4, seed=seed)
+            yield replace(subject, name=f"model {text} from {init}")
+
+
+def model_subject(settings: RunSettings, *, rows: int, seed: int) -> Subject:
+    """The mean loss of a model on the first rows of the training part, by its parameters and by its inputs.
+
+    Weights are those that a run of this seed would start from.
+
+    Args:
+        settings: complete but for the loss where it goes by the task.
+        rows: how many.
+    """
+    sources = Sources()
+    settings = fitted_to(settings, sources.dataset(settings))
+    run = Run("", str(settings.model), seed, settings)
+    program = program_of(run, sources.shape(run))
+    train = sources.parts(settings, seed).train
+    x = torch.from_numpy(train.x).double()
+    # Masks from PyTorch's own generator, which the check can start again: one mask for every evaluation.
+    module = module_of(program.layers, torch.default_generator).double()
+    module.load_state_dict(starting_weights(program, run, x), strict=False)
+    target = torch.from_numpy(train.y[:rows]).to(torch.int64 if program.num_scores > 1 else torch.float64)
+    return of_module(module, [x[:rows]], loss=plain_loss(program), target=target, name=str(settings.model))
+
+
+def _own(check: Check) -> Subject:
+    """A person's function or module at inputs drawn for it."""
+    settings = check.settings
+    assert settings.input is not None
+    inputs = drawn_inputs(settings.input, domain=check.domain, complex_values=settings.complex_inputs, seed=check.seed)
+    if settings.module is not None:
+        return of_module(_module(settings.module, check.seed), inputs, name=settings.module)
+    assert settings.function is not None
+    function = load(settings.function, what="--function")
+    if isinstance(function, nn.Module) or (isinstance(function, type) and issubclass(function, nn.Module)):
+        raise UsageError(f"--function {settings.function!r} is an nn.Module. Say --module.")
+    if not callable(function):
+        raise UsageError(f"--function {settings.function!r} is no function but a {type(function).__name__}.")
+    return of_function(function, inputs, name=settings.function)
+
+
+def _module(name: str, seed: int) -> nn.Module:
+    """The module that `name` stands for: itself, or what it makes when it is called without arguments."""
+    made = load(name, what="--module")
+    if not isinstance(made, nn.Module) and callable(made):
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(stream_seed(seed, "init"))
+                made = made()
+        except NnlabError:
+            raise
+        except Exception as error:
+            # Whatever a person's own code raises is theirs to be told of.
+            raise UsageError(
+                f"--module {name!r} can't be made without arguments: {type(error).__name__}: {error}. "
+                "Name a function that makes it."
+            ) from error
+    if not isinstance(made, nn.Module):
+        raise UsageError(
+            f"--module {name!r} gives a {type(made).__name__}, no nn.Module. Say --function for a function."
+        )
+    return made
+
+
+def step_curves(subject: Subject, report: Report) -> pd.DataFrame:
+    """The error against the step, of each suspect, or of the whole gradient where there is none.
+
+    Returns: rows `parameter, step, error, largest_error, rounding`; an empty parameter is all tensors together.
+    """
+    suspects = list(dict.fromkeys(row.parameter for row in report.wrong if row.parameter))[:_MOST_CURVES]
+    curves = {name or "": step_curve(subject, name) for name in (suspects or [None])}
+    return pd.DataFrame([{"parameter": name, **asdict(point)} for name, curve in curves.items() for point in curve])
+
+
+def _notes(check: Check, reports: list[Report], curves: pd.DataFrame | None) -> tuple[str, ...]:
+    method, found = check.method, []
+    if method.is_low:
+        found.append(
+            f"Reference: float64 on the CPU at the same point. Tolerances follow {method.dtype}'s rounding and the"
+            " condition of each sum: small tensors of large terms are allowed more."
+        )
+    if method.sample is not None:
+        found.append(f"{method.sample} entries of each tensor, and {method.directions} directions through all of them.")
+    if curves is not None:
+        found += [_foot(name, part) for name, part in curves.groupby("parameter", sort=False)]
+    if check.kind != "catalogue":
+        found.append(f"Rounding moves {reports[0].subject} by up to {reports[0].noise:.2g}.")
+    return tuple(found)
+
+
+def _foot(name: object, curve: pd.DataFrame) -> str:
+    """Where the V has its foot, or that there is none."""
+    foot = curve.loc[curve["error"].idxmin()]
+    what = name or "all tensors together"
+    if foot["error"] < 1e-6:
+        return f"{what}: the least error, {foot['error']:.2g}, is at step {foot['step']:.0e}: a V, so the gradient is right."
+    return f"{what}: no step brings the error below {foot['error']:.2g}: a plateau, so the gradient is wrong."
