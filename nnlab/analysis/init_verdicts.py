@@ -1,8 +1,7 @@
 """compare-init's verdicts: is the signal alive in the network before any step?
 
-A_l: between-sample standard deviation of the pre-activations of layer l = 1..L. D_l: root mean square of dL/dz_l. B:
-    loss of
-the best constant predictor. The signal forward is judged by A_L / A_1, backward by D_1 / D_L.
+A_l: between-sample standard deviation of the pre-activations of layer l = 1..L. D_l: root mean square of dL/dz_l.
+B: loss of the best constant predictor. The signal forward is judged by A_L / A_1, backward by D_1 / D_L.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def init_verdict(layers: pd.DataFrame, *, first_loss: float, constant_loss: floa
     """The verdict on one run before its first step.
 
     Args:
-        layers: that run's rows of layers.csv at epoch 0: `layer, distinct_units, between_sample_sd, delta_rms,
+        layers: that run's rows of layers.csv at epoch 0: `layer, units, distinct_units, between_sample_sd, delta_rms,
             dead_fraction, saturated_fraction`; the last layer is the output.
         first_loss: training loss before any step.
         constant_loss: B.
@@ -70,7 +69,8 @@ def majority_verdict(verdicts: Sequence[InitVerdict]) -> InitVerdict:
 
 def _symmetric(layers: pd.DataFrame) -> InitVerdict | None:
     hidden = layers.iloc[:-1]
-    same = hidden.loc[hidden["distinct_units"] == 1, "layer"]
+    # A unit that is alone in its layer has none to be a copy of.
+    same = hidden.loc[(hidden["distinct_units"] == 1) & (hidden["units"] > 1), "layer"]
     if same.empty:
         return None
     return InitVerdict("symmetric", f"all units of layer {same.iloc[0]} compute the same")

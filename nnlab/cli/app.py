@@ -225,6 +225,8 @@ def main() -> NoReturn:
     try:
         status = app(standalone_mode=False)
         code = status if isinstance(status, int) else 0
+        if code == 130:  # Typer's word for Ctrl-C
+            raise KeyboardInterrupt
     except NnlabError as wrong:
         say(str(wrong))
         code = wrong.exit_code

@@ -21,8 +21,10 @@ from nnlab.core.settings import ExperimentSettings, OutputSettings
 from nnlab.storage.csv_files import (
     COMPARISONS,
     CURVES,
+    LAYERS,
     SUMMARY,
     TUNING,
+    layers_frame,
     read_csv,
     runs_frame,
     write_csv,
@@ -139,7 +141,7 @@ def _rehearsed(experiment: Experiment, runs: Sequence[Run], account: Account) ->
     """The training of these runs, of which it is known that they can be trained."""
     from nnlab.studies.running import Training
 
-    training = Training(runs, experiment.settings)
+    training = Training(runs, experiment.settings, probes=experiment.probes)
     training.rehearse()
     settings, machine = experiment.settings, training.machine
     account.spent("torch, and one step of each kind of run")
@@ -248,6 +250,10 @@ class _Work(Generic[S]):
         write_curves(path, journal, runs, task=task)
         frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
         curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+        if self.experiment.probes is not None:
+            layers = layers_frame(journal, runs)
+            write_csv(path / LAYERS, layers)
+            frame.attrs["layers"] = layers
         conclusion = self.study.conclude(self.experiment, frame, curves, facts)
         write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
         if conclusion.comparisons:

@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from nnlab.core.errors import PartialError
 from nnlab.report.text import plain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
-    from rich.console import Console
+    from rich.text import Text
 
     from nnlab.core.settings import DisplaySettings
     from nnlab.report.sheets import Sheet
@@ -141,7 +141,7 @@ def write(data: bytes) -> None:
     Raises:
         PartialError: it can't be written to, and not because its reader left.
     """
-    with readers_may_leave():
+    with readers_may_leave(sys.stdout):
         try:
             sys.stdout.flush()
             sys.stdout.buffer.write(data)
@@ -149,31 +149,31 @@ def write(data: bytes) -> None:
         except BrokenPipeError:
             raise
         except OSError as error:
-            _let_go_of_stdout()
+            _let_go_of(sys.stdout)
             raise PartialError(
                 f"the result could not be written to stdout: {error.strerror}. Results in files are not affected."
             ) from None
 
 
 @contextmanager
-def readers_may_leave() -> Iterator[None]:
+def readers_may_leave(stream: TextIO) -> Iterator[None]:
     """Within, a pipe closed by its reader (`| head -3`) is no error: what follows is written to nowhere."""
     try:
         yield
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _let_go_of(stream)
 
 
 def close_quietly() -> None:
     """Flush stdout for the last time, so that a reader who left is no matter for the interpreter's own end."""
-    with readers_may_leave():
+    with readers_may_leave(sys.stdout):
         sys.stdout.flush()
 
 
-def _let_go_of_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's own flush at its end finds no broken pipe."""
+def _let_go_of(stream: TextIO) -> None:
+    """Point the stream at nothing, so that the interpreter's own flush at its end finds no broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -181,7 +181,7 @@ def error(message: str, *, no_color: bool = False) -> None:
     """Write `error: message` to stderr."""
     from rich.text import Text
 
-    _stderr(no_color=no_color).print(Text.assemble(("error:", "bold red"), " ", _legible(message)), soft_wrap=True)
+    _say(Text.assemble(("error:", "bold red"), " ", _legible(message)), no_color=no_color)
 
 
 def note(message: str, output: DisplaySettings) -> None:
@@ -189,13 +189,19 @@ def note(message: str, output: DisplaySettings) -> None:
     from rich.text import Text
 
     if not output.quiet:
-        _stderr(no_color=output.no_color).print(Text(_legible(message)), soft_wrap=True)
+        _say(Text(_legible(message)), no_color=output.no_color)
 
 
-def _stderr(*, no_color: bool) -> Console:
+def _say(text: Text, *, no_color: bool) -> None:
     from rich.console import Console
 
-    return Console(stderr=True, no_color=no_color or None, highlight=False)
+    # Drawn aside as well: a training goes on though nobody reads of it any more.
+    paper = io.StringIO()
+    terminal = sys.stderr.isatty() or None
+    Console(file=paper, force_terminal=terminal, no_color=no_color or None, highlight=False).print(text, soft_wrap=True)
+    with readers_may_leave(sys.stderr):
+        sys.stderr.write(paper.getvalue())
+        sys.stderr.flush()
 
 
 def _legible(message: str) -> str:

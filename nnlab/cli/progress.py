@@ -14,6 +14,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 from nnlab.analysis.outcomes import higher_is_better
+from nnlab.cli.output import readers_may_leave
 from nnlab.report.cells import number
 from nnlab.report.text import plain
 
@@ -129,8 +130,9 @@ class Progress:
         return [f"best so far {self._factor} {_arm(best)} ({self._metric} {number(finite[best], 3)})"]
 
     def _say(self, line: str) -> None:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        with readers_may_leave(sys.stderr):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
 
 def _arm(arm: str) -> str:

@@ -42,6 +42,7 @@ class RunRecord:
         curves: column -> one value an epoch end, from epoch 0; rows end where a run diverges.
         engine: which engine computed it.
         reason: why it failed, in words.
+        layers: rows of layers.csv, from `epoch` on, where the layers were probed.
     """
 
     run: Run
@@ -53,3 +54,4 @@ class RunRecord:
     curves: Mapping[str, Sequence[float]]
     engine: str
     reason: str = ""
+    layers: Sequence[Mapping[str, str | int | float | None]] = ()

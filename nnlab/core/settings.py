@@ -305,7 +305,7 @@ class CompareLossSettings(CompareSettings):
         panel="Judging",
         metavar="METRIC",
     )
-    tune_lr: RateList = setting(  # type: ignore[assignment]
+    tune_lr: RateList = setting(
         "1e-3:1:7", "Rates that each arm is tuned over.", role="arms", panel="Judging", metavar="RATES"
     )
 
@@ -341,21 +341,20 @@ class GradcheckSettings(Settings):
     """`nnlab gradcheck`: what is checked, how closely, or what is explained. Nothing named: the whole catalogue."""
 
     model: OptionalSpec = setting(
-        None, "Model, with a loss and rows of data (default: mlp:hidden=32x32).", panel="What is checked", metavar="SPEC"
+        None,
+        "Model, with a loss and rows of data (default: mlp:hidden=100x100).",
+        panel="What is checked",
+        metavar="SPEC",
     )
     activation: OptionalSpec = setting(
         None, "Its activation (default: relu; --explain: sigmoid).", panel="What is checked", metavar="SPEC"
     )
-    init: OptionalSpec = setting(
-        None, "Its weights (default: torch_default).", panel="What is checked", metavar="SPEC"
-    )
+    init: OptionalSpec = setting(None, "Its weights (default: torch_default).", panel="What is checked", metavar="SPEC")
     loss: OptionalSpec = setting(
         None, "Its loss (default: cross_entropy, bce or mse by task).", panel="What is checked", metavar="SPEC"
     )
     data: OptionalSpec = setting(None, "Its data (default: mnist1d).", panel="What is checked", metavar="SPEC")
-    target: str | None = setting(
-        None, "Column of the file to predict.", panel="What is checked", metavar="COLUMN"
-    )
+    target: str | None = setting(None, "Column of the file to predict.", panel="What is checked", metavar="COLUMN")
     rows: CountSetting = setting(4, "So many rows of the data.", panel="What is checked", metavar="N")
     function: str | None = setting(
         None,

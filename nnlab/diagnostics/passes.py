@@ -54,9 +54,7 @@ def elementwise(spec: Spec) -> Elementwise:
 
     sizes = torch.logspace(-6, 2, 1601, dtype=torch.float64)
     z = torch.cat([-sizes, torch.zeros(1, dtype=torch.float64), sizes])
-    return Elementwise(
-        function, slope, entry.bounded, slope(z).abs().max().item(), bool((function(z) == 0).any())
-    )
+    return Elementwise(function, slope, entry.bounded, slope(z).abs().max().item(), bool((function(z) == 0).any()))
 
 
 @dataclass(frozen=True)
@@ -89,9 +87,7 @@ class LinearPass:
     activated: ActivatedPass | None = None
 
 
-def scores_and_passes(
-    layers: Layers, weights: Mapping[str, Tensor], x: Tensor
-) -> tuple[Tensor, list[LinearPass]]:
+def scores_and_passes(layers: Layers, weights: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, list[LinearPass]]:
     """The scores [R, C, N] and, from the input on, what every linear layer did; gradients can be asked for at every z.
 
     Args:

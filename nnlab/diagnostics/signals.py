@@ -77,12 +77,12 @@ class Signals:
     Attributes:
         layer_names: of the linear layers, from the input, as `nn.Sequential` would name them.
         columns: for each layer, the columns of layers.csv that apply to it, [R] float64.
-        loss_R: mean loss over the probe's rows.
+        loss: mean over the probe's rows, [R].
     """
 
     layer_names: tuple[str, ...]
     columns: tuple[Mapping[str, Tensor], ...]
-    loss_R: Tensor
+    loss: Tensor
 
     def rows(self, run: int, predicted: Sequence[float | None] | None = None) -> list[dict[str, Cell]]:
         """One run's rows of layers.csv, from `layer` on; None where a column does not apply.
@@ -96,7 +96,7 @@ class Signals:
             cells: dict[str, Cell] = {key: columns[key][run].item() if key in columns else None for key in COLUMNS}
             cells["predicted_second_moment"] = None if predicted is None else predicted[index]
             cells |= {key: int(columns[key][run]) for key in ("distinct_units", "units")}
-            found.append({"layer": index + 1, "layer_name": name} | cells)
+            found.append({"layer": index + 1, "layer_name": name, **cells})
         return found
 
 
@@ -137,7 +137,7 @@ def signals(
     if update_norm_RL is not None:
         for index, layer in enumerate(columns):
             layer["update_ratio"] = exact(update_norm_RL[:, index]) / layer["weight_norm"]
-    return Signals(parts[0].layer_names, tuple(columns), torch.cat([part.loss_R for part in parts]))
+    return Signals(parts[0].layer_names, tuple(columns), torch.cat([part.loss for part in parts]))
 
 
 def exact(values: Tensor) -> Tensor:
@@ -190,7 +190,8 @@ def _columns(layer: LinearPass, delta: Tensor) -> dict[str, Tensor]:
 
 def _norm(values: Tensor) -> Tensor:
     """The Frobenius norm of each run's matrix, [R]."""
-    return torch.linalg.vector_norm(values, dim=(1, 2))
+    norm: Tensor = torch.linalg.vector_norm(values, dim=(1, 2))
+    return norm
 
 
 def distinct_units(weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ Nothing in the loop over steps waits for the device or looks at a number; what t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 
@@ -36,7 +36,8 @@ class TileData:
     unit: TargetUnit | None
 
 
-Watch = Callable[[Population, int], None]
+# What a probe sees of each living run at an epoch's end: rows of layers.csv, in the population's order.
+Watch = Callable[[Population, int, TileData], Sequence[Sequence[Mapping[str, str | int | float | None]]]]
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Outcome:
     diverged_step: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     weights: dict[str, Tensor] | None = None
+    layers: list[Mapping[str, str | int | float | None]] = field(default_factory=list)
 
     @property
     def best_epoch(self) -> int:
@@ -91,7 +93,7 @@ class FitOptions:
         device: where.
         stop: set from another thread to give up at the next step.
         keep_weights: finished runs carry their parameters.
-        watch: called at the end of each epoch, and before the first, with the population and the epoch: a probe.
+        watch: a probe, called at the end of each epoch and before the first; gives rows, or none when it does not look.
         on_epoch: told how many runs have just ended an epoch.
     """
 
@@ -203,7 +205,10 @@ class _Fit:
         if self.program.settings.early_stop is not None:
             self._remember_best(better)
         if self.options.watch is not None:
-            self.options.watch(self.population, epoch)
+            for index, rows in zip(
+                self.population.rows, self.options.watch(self.population, epoch, self.data), strict=False
+            ):
+                self.outcomes[index].layers += rows
         if stopped:
             self._finish(stopped)
         if len(living) < len(self.population.rows):
@@ -287,6 +292,7 @@ def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
         scores=scores,
         curves=outcome.curves,
         engine=engine,
+        layers=outcome.layers,
     )
 
 

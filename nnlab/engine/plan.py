@@ -18,6 +18,7 @@ from nnlab.catalog.losses import Loss, loss_named
 from nnlab.catalog.models import MODELS, Layers, Linear, Norm, Residual, activation_of, parameters
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
+from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings, Task

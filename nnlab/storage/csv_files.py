@@ -37,6 +37,7 @@ CURVES: Final = "curves.csv"
 SUMMARY: Final = "summary.csv"
 COMPARISONS: Final = "comparisons.csv"
 TUNING: Final = "tuning.csv"
+LAYERS: Final = "layers.csv"
 
 _RUN: Final = [
     "run_id",
@@ -143,6 +144,16 @@ def _curve_lines(run: Run, columns: Sequence[Iterable[str]]) -> Iterator[str]:
     start = io.StringIO()
     csv.writer(start, lineterminator=",").writerow([run.run_id, run.arm, run.seed])
     return (f"{start.getvalue()}{','.join(row)}\n" for row in zip(*columns))  # noqa: B905 - an absent column has no end
+
+
+def layers_frame(journal: Journal, runs: Sequence[Run]) -> pd.DataFrame:
+    """The rows of layers.csv: what was seen of each layer of each of `runs` whenever it was probed."""
+    found = [run for run in runs if run.run_id in journal]
+    rows: list[dict[str, object]] = []
+    for run, kept in zip(found, journal.read((run.run_id for run in found), curves=False), strict=True):
+        start = {"run_id": run.run_id, "arm": run.arm, "seed": run.seed}
+        rows += [start | dict(layer) for layer in kept.layers]
+    return pd.DataFrame(rows)
 
 
 def _run_rows(

@@ -48,12 +48,14 @@ class StoredRun:
         row: its row of runs.csv, without what depends on who asks: the arm and `steps_to_threshold`.
         curves: column of curves.csv -> one value an epoch end.
         reason: why it failed, in words.
+        layers: its rows of layers.csv from `epoch` on, where the layers were probed.
     """
 
     run_id: str
     row: Mapping[str, Cell]
     curves: Mapping[str, Sequence[float]]
     reason: str = ""
+    layers: Sequence[Mapping[str, Cell]] = ()
 
     @property
     def is_done(self) -> bool:
@@ -81,7 +83,7 @@ def stored(record: RunRecord) -> StoredRun:
         **record.scores,
         "engine": record.engine,
     }
-    return StoredRun(run.run_id, row, record.curves, record.reason)
+    return StoredRun(run.run_id, row, record.curves, record.reason, record.layers)
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ def _line(run: StoredRun) -> bytes:
     entry: dict[str, object] = {"run_id": run.run_id, "row": {name: _written(cell) for name, cell in run.row.items()}}
     if run.reason:
         entry["reason"] = run.reason
+    if run.layers:
+        entry["layers"] = [{name: _written(cell) for name, cell in row.items()} for row in run.layers]
     entry["curves"] = {
         name: values if all(map(math.isfinite, values)) else [_written(value) for value in values]
         for name, values in run.curves.items()
@@ -194,12 +198,17 @@ def _head(line: bytes) -> bytes:
 def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
     try:
         entry = json.loads(line)
-        row = {n: float(c) if n not in _TEXT and c in NOT_FINITE else c for n, c in entry["row"].items()}
+        row = _read_row(entry["row"])
         if "status" not in row:
             raise ValueError
-        return StoredRun(entry["run_id"], row, _read_curves(entry["curves"]), entry.get("reason", ""))
+        layers = [_read_row(layer) for layer in entry.get("layers", ())]
+        return StoredRun(entry["run_id"], row, _read_curves(entry["curves"]), entry.get("reason", ""), layers)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _corrupt(path, number) from None
+
+
+def _read_row(row: Mapping[str, Cell]) -> dict[str, Cell]:
+    return {n: float(c) if n not in _TEXT and c in NOT_FINITE else c for n, c in row.items()}  # type: ignore[arg-type]
 
 
 def _spelled(line: bytes) -> dict[str, list[str]]:

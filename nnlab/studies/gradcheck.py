@@ -7,8 +7,7 @@ from typing import Final, Literal
 
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import parse_value
-from nnlab.core.settings import GradcheckSettings, RunSettings, flag
-from nnlab.core.spec import Spec
+from nnlab.core.settings import GradcheckSettings, RunSettings, Settings, flag
 from nnlab.diagnostics.gradient_report import STEP, Method
 from nnlab.studies.resolve import resolved
 
@@ -18,8 +17,6 @@ Kind = Literal["catalogue", "model", "function", "module"]
 _MODEL: Final = ("model", "activation", "init", "loss", "data", "target")
 _OWN: Final = ("function", "module")
 _INPUTS: Final = ("input", "domain", "complex_inputs")
-# Checked in full in a second, and what a person would call a small net.
-DEFAULT_MODEL: Final = Spec("mlp", (("hidden", "32x32"),))
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Check:
         return {"the command": "gradcheck", **identity_of(self.settings)}
 
 
-def identity_of(settings: GradcheckSettings) -> dict[str, object]:
+def identity_of(settings: Settings) -> dict[str, object]:
     """Every setting that was given a value, less those that change no number."""
     shown = settings.with_role("execution")
     return {name: value for name, value in settings.spelled().items() if name not in shown}
@@ -101,7 +98,7 @@ def _refuse_strays(settings: GradcheckSettings, kind: Kind) -> None:
 def _model(settings: GradcheckSettings) -> RunSettings:
     given = {name: getattr(settings, name) for name in _MODEL if getattr(settings, name) is not None}
     # No row is kept from a check: it judges no training.
-    return resolved(RunSettings.checked({"model": DEFAULT_MODEL, "validation": 0, "test": 0, **given}))
+    return resolved(RunSettings.checked({"validation": 0, "test": 0, **given}))
 
 
 def _domain(text: str) -> tuple[float, float]:

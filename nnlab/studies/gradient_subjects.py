@@ -22,6 +22,7 @@ from nnlab.diagnostics.known_subjects import catalogue_subjects
 from nnlab.diagnostics.step_curve import step_curve
 from nnlab.diagnostics.subjects import Subject, drawn_inputs, of_function, of_module
 from nnlab.engine.device import device_named
+from nnlab.engine.executors import single_threaded
 from nnlab.engine.looped import module_of, plain_loss
 from nnlab.engine.plan import program_of
 from nnlab.engine.sources import Sources
@@ -54,7 +55,7 @@ class Checked:
         notes: sentences on how it was computed.
         torch: the version of what computed it.
         device: where the gradients under test were computed.
-        threads: how many PyTorch used.
+        data_hash: of the data, where a model was checked.
     """
 
     rows: pd.DataFrame
@@ -62,7 +63,7 @@ class Checked:
     notes: tuple[str, ...]
     torch: str
     device: str
-    threads: int
+    data_hash: str | None
 
     @property
     def ok(self) -> bool:
@@ -78,42 +79,55 @@ def checked(check: Check) -> Checked:
     """
     device = str(device_named(check.method.device, check.method.dtype))
     method = replace(check.method, device=device)
-    made = subjects(check)
-    reports = [check_subject(subject, method) for subject in made]
+    sources = Sources()
+    made = subjects(check, sources)
+    # Small products by the thousand: more threads would only wait for one another.
+    with single_threaded():
+        reports = [check_subject(subject, method) for subject in made]
+        curves = step_curves(made[0], reports[0]) if check.settings.explain_step else None
     rows = pd.DataFrame([asdict(row) for report in reports for row in report.rows], columns=list(COLUMNS))
-    curves = step_curves(made[0], reports[0]) if check.settings.explain_step else None
-    return Checked(rows, curves, _notes(check, reports, curves), torch.__version__, device, torch.get_num_threads())
+    data_hash = None if check.run is None else sources.dataset(check.run).fingerprint()
+    return Checked(rows, curves, _notes(check, reports, curves), torch.__version__, device, data_hash)
 
 
-def subjects(check: Check) -> list[Subject]:
+def entries(check: Check) -> dict[str, int]:
+    """How much a check would look at."""
+    made = subjects(check, Sources())
+    sizes = [tensor.numel() for subject in made for tensor in subject.point.values()]
+    most = check.method.sample
+    asked = sum(sizes if most is None else (min(size, most) for size in sizes))
+    return {"subjects": len(made), "tensors": len(sizes), "entries": asked}
+
+
+def subjects(check: Check, sources: Sources) -> list[Subject]:
     """What is checked, by name."""
     if check.run is not None:
-        return [model_subject(check.run, rows=check.settings.rows, seed=check.seed)]
+        return [model_subject(check.run, sources, rows=check.settings.rows, seed=check.seed)]
     if check.kind == "catalogue":
-        return [*catalogue_subjects(), *_every_model(check.seed)]
+        return [*catalogue_subjects(), *_every_model(sources, check.seed)]
     return [_own(check)]
 
 
-def _every_model(seed: int) -> Iterator[Subject]:
+def _every_model(sources: Sources, seed: int) -> Iterator[Subject]:
     for text in _MODELS:
         for init in INITS:
             settings = RunSettings(
                 model=parse_spec(text, what="--model"), init=Spec(init), data=_MODEL_DATA, validation=0, test=0
             )
-            subject = model_subject(resolved(settings), rows=4, seed=seed)
+            subject = model_subject(resolved(settings), sources, rows=4, seed=seed)
             yield replace(subject, name=f"model {text} from {init}")
 
 
-def model_subject(settings: RunSettings, *, rows: int, seed: int) -> Subject:
+def model_subject(settings: RunSettings, sources: Sources, *, rows: int, seed: int) -> Subject:
     """The mean loss of a model on the first rows of the training part, by its parameters and by its inputs.
 
     Weights are those that a run of this seed would start from.
 
     Args:
         settings: complete but for the loss where it goes by the task.
+        sources: of the data.
         rows: how many.
     """
-    sources = Sources()
     settings = fitted_to(settings, sources.dataset(settings))
     run = Run("", str(settings.model), seed, settings)
     program = program_of(run, sources.shape(run))

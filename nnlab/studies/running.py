@@ -20,6 +20,7 @@ from nnlab.engine.fit import FitOptions, Fitted, fit
 from nnlab.engine.looped import Loop
 from nnlab.engine.plan import Tile, program_of, tiles_of
 from nnlab.engine.sources import Sources
+from nnlab.studies.probing import LayerProbe
 
 _TRIAL_STEPS = (2, 12)
 
@@ -38,13 +39,19 @@ def machine_for(settings: ExperimentSettings) -> Machine:
 class Training:
     """Runs to be trained: where, and from what data, loaded and divided once."""
 
-    def __init__(self, runs: Sequence[Run], settings: ExperimentSettings) -> None:
+    def __init__(self, runs: Sequence[Run], settings: ExperimentSettings, *, probes: int | None = None) -> None:
         """Choose the machine.
+
+        Args:
+            runs: what is to be trained.
+            settings: of their experiment.
+            probes: epochs between looks at the layers, 0 for one before the first step; None for none.
 
         Raises:
             UsageError: a device that is not there.
         """
         self.runs, self.machine, self.sources = runs, machine_for(settings), Sources()
+        self.watch = None if probes is None else LayerProbe(probes)
 
     @property
     def num_tiles(self) -> int:
@@ -90,6 +97,7 @@ class Training:
             on_finished=on_finished,
             on_epoch=on_epoch,
             keep_weights=keep_weights,
+            watch=self.watch,
         )
 
 

@@ -12,6 +12,7 @@ def _layers(**columns):
     """Four layers of a healthy network, with the columns given in their place."""
     healthy = {
         "layer": [1, 2, 3, 4],
+        "units": [100, 100, 100, 10],
         "distinct_units": [100, 100, 100, 10],
         "between_sample_sd": [1.0, 0.9, 0.9, 0.8],
         "delta_rms": [0.02, 0.02, 0.03, 0.03],
@@ -59,6 +60,12 @@ def test_the_first_match_wins():
 
 def test_an_output_of_one_unit_is_not_symmetric():
     assert _verdict(distinct_units=[100, 100, 100, 1]).verdict == "healthy"
+
+
+def test_a_hidden_layer_of_one_unit_is_not_symmetric():
+    narrow = {"units": [100, 1, 100, 10], "distinct_units": [100, 1, 100, 10]}
+    assert _verdict(**narrow).verdict == "healthy"
+    assert _verdict(**narrow | {"distinct_units": [100, 1, 1, 10]}).reason == "all units of layer 3 compute the same"
 
 
 def test_the_reason_names_the_layer_and_the_numbers():

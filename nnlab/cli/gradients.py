@@ -1,0 +1,183 @@
+"""`nnlab gradcheck` and `nnlab neuron`: settings -> a study -> files -> tables. A wrong gradient ends the program with 1."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import typer
+
+from nnlab.cli.account import Account
+from nnlab.cli.answers import Answer, Clock, directory, show_plan, write_answer
+from nnlab.cli.options import Given
+from nnlab.cli.output import note, write
+from nnlab.core.settings import GradcheckSettings, NeuronSettings
+from nnlab.storage.manifest import utc_now
+from nnlab.studies.chain import chain_frame, explained
+from nnlab.studies.gradcheck import Check, identity_of, planned
+from nnlab.studies.neuron import neuron
+
+if TYPE_CHECKING:
+    from nnlab.report.sheets import Sheet
+    from nnlab.studies.gradient_subjects import Checked
+
+S = TypeVar("S", bound=Settings)
+
+GRADCHECK: Final = "gradcheck.csv"
+STEPS: Final = "steps.csv"
+CHAIN: Final = "chain.csv"
+NEURON: Final = "neuron.csv"
+
+
+def answer_gradcheck(given: Given[GradcheckSettings]) -> None:
+    """Check gradients, or explain the chain rule.
+
+    Raises:
+        typer.Exit: with 1 where anything is wrong.
+    """
+    if given.settings.explain or given.settings.chain is not None:
+        _explain(given)
+        return
+    check = planned(given.settings)
+    path = directory("gradcheck", _words(check), check.identity, given.output)
+    clock, account = Clock(), Account(given.output)
+    from nnlab.studies.gradient_subjects import checked, entries
+
+    if given.output.dry_run:
+        show_plan(given, {**entries(check), "directory": path})
+        return
+    found = checked(check)
+    account.spent(f"the check of {check.words}")
+    path = write_answer(_checked_answer(check, found, clock), given)
+    _show_checked(check, found, given, path)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _words(check: Check) -> tuple[str, str]:
+    """What names the check's directory."""
+    settings = check.settings
+    if check.run is not None:
+        return str(check.run.data), str(check.run.model)
+    own = settings.function or settings.module
+    return (own.rpartition(":")[2], str(settings.input)) if own else ("catalogue", check.method.dtype)
+
+
+def _checked_answer(check: Check, found: Checked, clock: Clock) -> Answer:
+    from nnlab.catalog.custom import content_hash
+    from nnlab.studies.resolve import own_files
+
+    own = check.settings.function or check.settings.module
+    files = {} if check.run is None else own_files(check.run)
+    return Answer(
+        command="gradcheck",
+        identity=check.identity,
+        words=_words(check),
+        tables={GRADCHECK: found.rows} | ({} if found.curves is None else {STEPS: found.curves}),
+        torch=found.torch,
+        started=clock.started,
+        seconds=clock.seconds,
+        seeds=(check.seed,),
+        device=found.device,
+        dtype=check.method.dtype,
+        notes=found.notes,
+        facts={word: int((found.rows["verdict"] == word).sum()) for word in ("ok", "kink", "wrong")},
+        data_hash=found.data_hash,
+        file_hashes=files if own is None else {own: content_hash(own)},
+    )
+
+
+def _show_checked(check: Check, found: Checked, given: Given[GradcheckSettings], path: Path) -> None:
+    from nnlab.report.gradients import curve_sheet, gradient_sheets, junit
+
+    output, method = given.output, check.method
+    if output.format == "junit":  # type: ignore[comparison-overlap]
+        write(junit(found.rows))
+        return
+
+    def sheets() -> list[Sheet]:
+        title = f"{check.words}; {method.dtype}, {', '.join(method.checks)}"
+        shown = gradient_sheets(found.rows, title=title, all_rows=given.settings.all)
+        return shown if found.curves is None else [*shown, curve_sheet(found.curves)]
+
+    rows = found.rows if found.curves is None else found.curves
+    _show(
+        rows,
+        sheets,
+        output,
+        csv=(path / (GRADCHECK if found.curves is None else STEPS)).read_bytes(),
+        notes=found.notes,
+    )
+    note(f"Files: {path}", output)
+
+
+def _explain(given: Given[GradcheckSettings]) -> None:
+    """Show a computation forward and back; files only where a place for them was named."""
+    clock = Clock()
+    if given.output.format == "junit":  # type: ignore[comparison-overlap]
+        raise UsageError("--format junit is of a check; an explanation has table, csv, json, jsonl and markdown.")
+    chain, title = explained(given.settings)
+    rows = chain_frame(chain)
+    if given.output.dry_run:
+        show_plan(given, {"numbers": len(chain.nodes), "paths": len(chain.paths)})
+        return
+    from nnlab.report.gradients import chain_sheets
+
+    agrees = "The sum over paths, autograd and differences agree for every input."
+    notes = (agrees if chain.ok else "The sum over paths, autograd and differences do not agree.",)
+    _show(rows, lambda: chain_sheets(rows, title=title), given.output, notes=notes)
+    _keep("gradcheck", given, {CHAIN: rows}, notes, clock)
+    if not chain.ok:
+        raise typer.Exit(1)
+
+
+def answer_neuron(given: Given[NeuronSettings]) -> None:
+    """Show what happens inside one neuron; files only where a place for them was named."""
+    clock = Clock()
+    shown = neuron(given.settings)
+    if given.output.dry_run:
+        show_plan(given, {"rows": len(shown.rows)})
+        return
+    from nnlab.report.neuron import neuron_table
+
+    def sheets() -> list[Sheet]:
+        return [neuron_table(shown.rows, title=shown.title, all_rows=given.settings.all)]
+
+    _show(shown.rows, sheets, given.output, notes=shown.notes)
+    _keep("neuron", given, {NEURON: shown.rows}, shown.notes, clock)
+
+
+def _keep(command: str, given: Given[S], tables: Mapping[str, pd.DataFrame], notes: Sequence[str], clock: Clock) -> None:
+    """Write what a person can have again in a moment, where they named a place for it."""
+    if given.output.out is None and given.output.name is None:
+        return
+    identity = {"the command": command, **identity_of(given.settings)}
+    answer = Answer(
+        command=command,
+        identity=identity,
+        words=(command, ""),
+        tables=tables,
+        torch=version("torch"),
+        started=clock.started,
+        seconds=clock.seconds,
+        notes=notes,
+    )
+    note(f"Files: {write_answer(answer, given)}", given.output)
+
+
+def _show(
+    rows: pd.DataFrame,
+    sheets: Callable[[], Sequence[Sheet]],
+    output: OutputSettings,
+    *,
+    csv: bytes | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write several sheets for a person, or the rows for a program."""
+    form = chosen_format(output)
+    if form in ("table", "markdown"):
+        *first, last = sheets()
+        write(b"\n".join(drawn(sheet, form, no_color=output.no_color) for sheet in [*first, last.noted(notes)]))
+    else:
+        show(rows, table=lambda _: sheets()[0], output=output, csv=csv, notes=notes)

@@ -1,0 +1,73 @@
+"""A command that is stopped in the middle, by Ctrl-C, by a system, or by force: what is finished is never lost."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from commands import nnlab, started
+
+# Three tiles of some tenths of a second each, one after another: time to stop between the first and the last.
+SLOW = ("sweep-lr", "--data", "moons:samples=400", "--model", "mlp:hidden=300x300", "--batch-size", 20, "--threads", 1)
+WORDS = (*SLOW, "--lr", "0.001:0.1:6", "--seeds", 2, "--epochs", 30, "--quiet", "--format", "csv")
+
+STOPPED = {
+    signal.SIGINT: (130, "error: interrupted. What is finished is recorded; the same command goes on from there.\n"),
+    signal.SIGTERM: (143, "error: terminated. What is finished is recorded; the same command goes on from there.\n"),
+    signal.SIGKILL: (-9, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    assert nnlab(*WORDS, "--out", "out", cwd=folder).code == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, uninterrupted):
+    """A folder in which the same command was stopped in each way, and how each ended: code, stderr and seconds."""
+    folder = tmp_path_factory.mktemp("stopped")
+    processes = {sign: started(*WORDS, "--out", sign.name, cwd=folder) for sign in STOPPED}
+    ends = {}
+    while processes:
+        for sign, process in list(processes.items()):
+            journal = folder / sign.name / "journal.jsonl"
+            if journal.exists() and journal.stat().st_size:
+                refused = nnlab(*WORDS, "--out", sign.name, cwd=folder)
+                start = time.monotonic()
+                process.send_signal(sign)
+                _, err = process.communicate()
+                ends[sign] = (process.returncode, err, time.monotonic() - start, refused)
+                del processes[sign]
+            assert process.poll() is None or sign in ends, "it ended before it could be stopped"
+        time.sleep(0.01)
+    return folder, ends
+
+
+@pytest.mark.parametrize("sign", STOPPED, ids=lambda sign: sign.name)
+def test_it_ends_soon_with_the_code_that_scripts_expect(stopped, sign):
+    code, err, seconds, _ = stopped[1][sign]
+    assert (code, err) == STOPPED[sign]
+    assert seconds < 5  # a step takes milliseconds; the rest is the interpreter's end on a busy machine
+
+
+@pytest.mark.parametrize("sign", STOPPED, ids=lambda sign: sign.name)
+def test_while_it_runs_its_directory_is_its_own(stopped, sign):
+    refused = stopped[1][sign][3]
+    assert refused.code == 5
+    assert refused.err.startswith(f"error: {sign.name} is in use by another nnlab.")
+
+
+@pytest.mark.parametrize("sign", STOPPED, ids=lambda sign: sign.name)
+def test_the_same_command_completes_what_an_uninterrupted_one_gives_bit_for_bit(stopped, uninterrupted, sign):
+    results = stopped[0] / sign.name
+    recorded = (results / "journal.jsonl").read_bytes()
+    assert 0 < recorded.count(b"\n") < 12
+    ended = nnlab(*WORDS, "--out", sign.name, cwd=stopped[0])
+    assert ended.code == 0, ended.err
+    assert (results / "journal.jsonl").read_bytes().startswith(recorded)
+    for name in ("runs.csv", "curves.csv", "summary.csv"):
+        assert (results / name).read_bytes() == (uninterrupted / name).read_bytes()
