@@ -24,6 +24,10 @@ from nnlab.core.settings import (
     CompareLossSettings,
     CompareScheduleSettings,
     DisplaySettings,
+    GradcheckOutputSettings,
+    GradcheckSettings,
+    NeuronSettings,
+    OutputSettings,
     Settings,
     SweepLrSettings,
     TrainSettings,
@@ -45,11 +49,13 @@ class Terminated(BaseException):
     """SIGTERM: what is recorded stays, the rest is left for the same command again."""
 
 
-def command(name: str, settings: type[S]) -> Callable[[Callable[[Given[S]], None]], Callable[[Given[S]], None]]:
-    """Make a command of a function that takes what was given; its options are the fields of `settings`."""
+def command(
+    name: str, settings: type[S], output: type[OutputSettings] = OutputSettings
+) -> Callable[[Callable[[Given[S]], None]], Callable[[Given[S]], None]]:
+    """Make a command of a function that takes what was given; its options are the fields of `settings` and `output`."""
 
     def register(run: Callable[[Given[S]], None]) -> Callable[[Given[S]], None]:
-        app.command(name)(with_options(name, settings, run))
+        app.command(name)(with_options(name, settings, run, output))
         return run
 
     return register
@@ -122,6 +128,22 @@ def train(given: Given[TrainSettings]) -> None:
     from nnlab.studies.train import TRAIN
 
     answer(TRAIN, given)
+
+
+@command("gradcheck", GradcheckSettings, GradcheckOutputSettings)
+def gradcheck(given: Given[GradcheckSettings]) -> None:
+    """Check gradients against differences, tensor by tensor, and name the likely bug; nothing named: the whole catalogue."""
+    from nnlab.cli.gradients import answer_gradcheck
+
+    answer_gradcheck(given)
+
+
+@command("neuron", NeuronSettings)
+def neuron(given: Given[NeuronSettings]) -> None:
+    """Show what happens inside one neuron, forward and backward, number by number, and which gates it can learn."""
+    from nnlab.cli.gradients import answer_neuron
+
+    answer_neuron(given)
 
 
 def predict(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -11,14 +12,16 @@ import typer
 from nnlab.cli.account import Account
 from nnlab.cli.answers import Answer, Clock, directory, show_plan, write_answer
 from nnlab.cli.options import Given
-from nnlab.cli.output import note, write
-from nnlab.core.settings import GradcheckSettings, NeuronSettings
-from nnlab.storage.manifest import utc_now
+from nnlab.cli.output import chosen_format, drawn, note, show, write
+from nnlab.core.errors import UsageError
+from nnlab.core.settings import GradcheckSettings, NeuronSettings, OutputSettings, Settings
 from nnlab.studies.chain import chain_frame, explained
 from nnlab.studies.gradcheck import Check, identity_of, planned
 from nnlab.studies.neuron import neuron
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from nnlab.report.sheets import Sheet
     from nnlab.studies.gradient_subjects import Checked
 
@@ -148,7 +151,9 @@ def answer_neuron(given: Given[NeuronSettings]) -> None:
     _keep("neuron", given, {NEURON: shown.rows}, shown.notes, clock)
 
 
-def _keep(command: str, given: Given[S], tables: Mapping[str, pd.DataFrame], notes: Sequence[str], clock: Clock) -> None:
+def _keep(
+    command: str, given: Given[S], tables: Mapping[str, pd.DataFrame], notes: Sequence[str], clock: Clock
+) -> None:
     """Write what a person can have again in a moment, where they named a place for it."""
     if given.output.out is None and given.output.name is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,11 +13,17 @@ from nnlab.cli.output import note, show
 from nnlab.core.errors import DataError
 from nnlab.core.settings import DisplaySettings
 from nnlab.report.tables import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
-from nnlab.storage.csv_files import COMPARISONS, CURVES, RUNS, SUMMARY, read_csv
+from nnlab.report.text import sparkline
+from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, read_csv
 from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
     from nnlab.report.sheets import Sheet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_DECADES: Final = 3  # of a signal's growth or decay, where it explodes or vanishes
 
 _TABLES: Final[Mapping[str, Callable[..., Sheet]]] = {
     RUNS: runs_table,
@@ -34,12 +40,49 @@ def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False)
         raise DataError(f"{path} holds no finished results. Run its command again, or name another directory.")
     show(
         read_csv(summary),
-        table=partial(summary_table, judging=judging_of(manifest), all_rows=all_rows),
+        table=lambda frame: summary_table(
+            frame.assign(**pictures(path, manifest)), judging=judging_of(manifest), all_rows=all_rows
+        ),
         output=output,
         csv=summary.read_bytes(),
         notes=manifest.notes,
     )
     note(f"Files: {path}", output)
+
+
+def pictures(path: Path, manifest: Manifest) -> dict[str, list[str]]:
+    """Columns of sparklines for the arms: the signal through the layers at the start, or the rate over the epochs."""
+    if (path / LAYERS).exists():
+        return _signal_pictures(read_csv(path / LAYERS), manifest.arms)
+    if manifest.factor == "schedule":
+        curves = read_csv(path / CURVES, columns=("run_id", "arm", "seed", "epoch", "step", "lr"))
+        first = curves[curves["seed"] == manifest.seeds[0]]
+        return {
+            "rate": [
+                sparkline(first.loc[first["arm"] == arm, "lr"].astype(float).tolist(), 12) for arm in manifest.arms
+            ]
+        }
+    return {}
+
+
+def _signal_pictures(layers: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:
+    """For each arm A_l / A_1 and D_l / D_L, l = 1..L, medians over seeds, from 10^-3 to 10^3: what is level stays alive."""
+    from numpy import clip, errstate, log10
+
+    start = layers[layers["epoch"] == 0]
+    medians = start.groupby(["arm", "layer"])[["between_sample_sd", "delta_rms"]].median().sort_index()
+
+    def picture(arm: str, column: str, reference: int) -> str:
+        values = medians.xs(arm, level="arm")[column].to_numpy(dtype=float)
+        with errstate(divide="ignore", invalid="ignore"):
+            decades = clip(log10(values / values[reference]), -_DECADES, _DECADES)
+        # The two ends of the scale are drawn along and cut off, so that all arms are drawn to one scale.
+        return sparkline([*decades.tolist(), -_DECADES, _DECADES])[:-2]
+
+    return {
+        "forward": [picture(arm, "between_sample_sd", 0) for arm in arms],
+        "back": [picture(arm, "delta_rms", -1) for arm in arms],
+    }
 
 
 def as_table(output: DisplaySettings) -> DisplaySettings:

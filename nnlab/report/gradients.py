@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
 import numpy as np
@@ -56,7 +56,9 @@ def _summary(rows: pd.DataFrame, by: pd.Series[str], *, title: str, lines: Seque
         Column("gradients", [str(len(part)) for _, part in groups], "decimal", rank=1),
         Column("entries", [str(part["entries"].sum()) for _, part in groups], "decimal", rank=4),
         *(_count(word, groups) for word in ("kink", "wrong")),
-        Column("largest\nerror", [number(error, 2) if error == error else MISSING for error in passed], "decimal", rank=2),
+        Column(
+            "largest\nerror", [number(error, 2) if error == error else MISSING for error in passed], "decimal", rank=2
+        ),
     ]
     shown = [column for column in columns if any(cell not in ("0", MISSING) for cell in column.cells)]
     if rows["subject"].nunique() == len(groups):
@@ -114,7 +116,10 @@ def _said(rows: pd.DataFrame) -> list[Line]:
     several = rows["subject"].nunique() > 1
     wrong = rows[rows["verdict"] == "wrong"]
     told = wrong if several or len(wrong) else rows[rows["verdict"] == "kink"]
-    lines = [Line(f" {plain(row['cause'])}", f"{place(row, several=several)}:") for _, row in told.head(_MOST_CAUSES).iterrows()]
+    lines = [
+        Line(f" {plain(row['cause'])}", f"{place(row, several=several)}:")
+        for _, row in told.head(_MOST_CAUSES).iterrows()
+    ]
     if len(told) > _MOST_CAUSES:
         lines.append(Line(f"And {len(told) - _MOST_CAUSES} more: --format csv shows every cause."))
     if len(wrong):
@@ -123,7 +128,7 @@ def _said(rows: pd.DataFrame) -> list[Line]:
     return [*lines, Line(f" ({len(rows)} gradients{subjects}).", "Every gradient is right")]
 
 
-def place(row: pd.Series[object], *, several: bool) -> str:
+def place(row: pd.Series[Any], *, several: bool) -> str:
     """`subject weight[2,1]`: where the worst entry is."""
     index = "" if is_missing(row["worst_index"]) else f"[{plain(row['worst_index'])}]"
     tensor = "" if is_missing(row["parameter"]) else f"{plain(row['parameter'])}{index}"
@@ -138,7 +143,12 @@ def curve_sheet(curves: pd.DataFrame) -> Illustrated:
         *(
             Column(header, _numbers(curves, name, 3), "decimal", rank=rank)
             for rank, (name, header) in enumerate(
-                (("step", "step"), ("error", "relative\nerror"), ("largest_error", "largest\nerror"), ("rounding", "rounding\nalone"))
+                (
+                    ("step", "step"),
+                    ("error", "relative\nerror"),
+                    ("largest_error", "largest\nerror"),
+                    ("rounding", "rounding\nalone"),
+                )
             )
         ),
     ]
@@ -147,13 +157,15 @@ def curve_sheet(curves: pd.DataFrame) -> Illustrated:
 
 
 def _logarithms(curves: pd.DataFrame) -> pd.DataFrame:
-    wide = curves.assign(parameter=curves["parameter"].replace("", "all")).pivot(
-        index="step", columns="parameter", values="error"
-    )
-    least = np.finfo(float).tiny
-    logs = np.log10(wide.clip(lower=least))
-    logs.columns = [f"log10 error, {name}" for name in logs.columns]
-    return logs.reset_index().assign(step=lambda frame: np.log10(frame["step"])).rename(columns={"step": "log10 step"})
+    """One column for each tensor, over the step, both in powers of ten."""
+    drawn: dict[str, Any] = {}
+    for name, curve in curves.groupby("parameter", sort=False):
+        ascending = curve.sort_values("step")
+        drawn.setdefault("log10 step", np.log10(ascending["step"].to_numpy(dtype=float)))
+        # No error at all has no logarithm: the point is left out.
+        errors = ascending["error"].to_numpy(dtype=float)
+        drawn[f"log10 error {name}".rstrip()] = np.log10(errors, out=np.full_like(errors, -np.inf), where=errors > 0)
+    return pd.DataFrame(drawn)
 
 
 def chain_sheets(rows: pd.DataFrame, *, title: str) -> list[Sheet]:
@@ -216,13 +228,19 @@ def junit(rows: pd.DataFrame) -> bytes:
             elif row["verdict"] == "kink":
                 ElementTree.SubElement(case, "system-out").text = plain(row["cause"])
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True) + b"\n"
+    text: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
 
 
 def _counts(rows: pd.DataFrame, name: str) -> dict[str, str]:
-    return {"name": name, "tests": str(len(rows)), "failures": str(int((rows["verdict"] == "wrong").sum())), "errors": "0"}
+    return {
+        "name": name,
+        "tests": str(len(rows)),
+        "failures": str(int((rows["verdict"] == "wrong").sum())),
+        "errors": "0",
+    }
 
 
-def _numbers_of(row: pd.Series[object]) -> str:
+def _numbers_of(row: pd.Series[Any]) -> str:
     names = ("analytic", "numeric", "max_abs_error", "max_rel_error", "tolerance")
     return ", ".join(f"{name} {row[name]!r}" for name in names)

@@ -26,7 +26,7 @@ from nnlab.report.sheets import Column, Line, Sheet
 from nnlab.report.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _MOST_TIED: Final = 8
 
@@ -67,6 +67,13 @@ class Judging:
     title: str = ""
 
 
+_PICTURES: Final[Mapping[str, str]] = {
+    "forward": "forward: spread of the pre-activations, layer by layer, against the first, from 1/1000 to 1000.",
+    "back": "back: size of the gradient by them, against the last layer's, on the same scale.",
+    "rate": "rate: over the epochs, of the first seed.",
+}
+
+
 def sweep_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = False) -> Sheet:
     """sweep-lr's answer: a row for each rate, its verdict beside it, the best and those tied with it marked."""
     return summary_table(summary, judging, all_rows=all_rows)
@@ -89,6 +96,7 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
         _arm_column(rows, judging.factor, [levels[index] for index in rows.index]),
         *_tuned_rates(rows, judging.factor),
         word_column("verdict", [value(cell) for cell in rows["verdict"]]),
+        *_seen(rows),
         *_measured(rows, judging),
         *_counted(rows, judging),
     ]
@@ -102,6 +110,19 @@ def _tuned_rates(rows: pd.DataFrame, factor: str) -> list[Column]:
     if "lr" not in rows.columns or factor == "lr":
         return []
     return [Column("lr", aligned([number(float(lr), 3) for lr in rows["lr"]]))]
+
+
+def _seen(rows: pd.DataFrame) -> list[Column]:
+    """What a command sees beside the scores: the signal through the layers, the schedule's curve, how many trained."""
+    found = [
+        Column(name, [plain(cell) for cell in rows[name]], legend=legend)
+        for name, legend in _PICTURES.items()
+        if name in rows.columns
+    ]
+    if "n_trained" in rows.columns:
+        cells = [f"{k}/{n}" for k, n in zip(rows["n_trained"], rows["n"], strict=True)]
+        found.append(Column("trained", cells))
+    return found
 
 
 def _levels(summary: pd.DataFrame, factor: str) -> list[str]:

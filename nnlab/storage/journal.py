@@ -208,7 +208,7 @@ def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
 
 
 def _read_row(row: Mapping[str, Cell]) -> dict[str, Cell]:
-    return {n: float(c) if n not in _TEXT and c in NOT_FINITE else c for n, c in row.items()}  # type: ignore[arg-type]
+    return {n: float(c) if n not in _TEXT and c in NOT_FINITE else c for n, c in row.items()}
 
 
 def _spelled(line: bytes) -> dict[str, list[str]]:

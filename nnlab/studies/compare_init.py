@@ -41,7 +41,8 @@ class CompareInit:
     def conclude(self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Conclusion:  # noqa: ARG002
         """A verdict on the signal at the start for each arm, and whether it trained."""
         layers: pd.DataFrame = runs.attrs["layers"]
-        first_losses = curves[curves["epoch"] == 0].set_index("run_id")["train_loss"].astype(float).to_dict()
+        start = curves[curves["epoch"] == 0]
+        first_losses = {str(run): float(loss) for run, loss in zip(start["run_id"], start["train_loss"], strict=True)}
         verdicts = {arm.name: _verdict(layers, runs, arm.name, first_losses) for arm in experiment.arms}
         conclusion = compared(experiment, runs, curves, usual_baseline="torch_default", verdicts=verdicts)
         summary = [

@@ -43,6 +43,7 @@ _MODELS = (
 )
 _MODEL_DATA = Spec("blobs", (("samples", "40"),))
 _MOST_CURVES = 3
+_DEEP = 1e-6  # below this the V has a foot
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ def step_curves(subject: Subject, report: Report) -> pd.DataFrame:
     Returns: rows `parameter, step, error, largest_error, rounding`; an empty parameter is all tensors together.
     """
     suspects = list(dict.fromkeys(row.parameter for row in report.wrong if row.parameter))[:_MOST_CURVES]
-    curves = {name or "": step_curve(subject, name) for name in (suspects or [None])}
+    curves = {name: step_curve(subject, name) for name in suspects} or {"": step_curve(subject)}
     return pd.DataFrame([{"parameter": name, **asdict(point)} for name, curve in curves.items() for point in curve])
 
 
@@ -207,8 +208,9 @@ def _notes(check: Check, reports: list[Report], curves: pd.DataFrame | None) -> 
 
 def _foot(name: object, curve: pd.DataFrame) -> str:
     """Where the V has its foot, or that there is none."""
-    foot = curve.loc[curve["error"].idxmin()]
-    what = name or "all tensors together"
-    if foot["error"] < 1e-6:
-        return f"{what}: the least error, {foot['error']:.2g}, is at step {foot['step']:.0e}: a V, so the gradient is right."
-    return f"{what}: no step brings the error below {foot['error']:.2g}: a plateau, so the gradient is wrong."
+    foot = int(curve["error"].to_numpy().argmin())
+    error, step = float(curve["error"].iloc[foot]), float(curve["step"].iloc[foot])
+    what = name or "All tensors together"
+    if error < _DEEP:
+        return f"{what}: the least error, {error:.2g}, is at step {step:.0e}: the foot of a V, as a right gradient has."
+    return f"{what}: no step brings the error below {error:.2g}: a plateau, as a wrong gradient has, or a kink."

@@ -150,6 +150,16 @@ def test_deltas_equal_a_backward_pass_by_hand():
     assert column(found, "weight_gradient_norm").numpy() == pytest.approx(np.array(norms), rel=1e-12)
 
 
+def test_one_score_a_row_is_asked_with_targets_of_its_own_kind():
+    layers = mlp(12, 1, Spec("relu"), hidden=())
+    weights = drawn(layers, "xavier_normal", [0, 1])
+    x, y = probe(30).x, (torch.arange(30) % 2).float()
+    found = signals(layers, weights, Probe(x, y, LOSSES["bce"], {}))
+    # dL/dz = (p - y) / N for one layer and a sigmoid.
+    delta = (torch.sigmoid(x @ weights["0.weight"].mT)[..., 0] - y.double()) / 30
+    torch.testing.assert_close(column(found, "delta_rms")[:, 0], delta.square().mean(1).sqrt(), rtol=1e-12, atol=0)
+
+
 def test_a_run_alone_is_seen_as_in_company_and_shared_rows_as_rows_of_its_own():
     layers = net(width=20, depth=8)
     weights = drawn(layers, "kaiming_normal", range(60))
