@@ -21,12 +21,12 @@ def show_plan(experiment: Experiment, given: Given[S], path: Path) -> None:
     """Show the complete settings and where each came from, the number of runs, and the estimated time and memory."""
     import pandas as pd
 
-    from nnlab.studies.running import estimate, machine_for
+    from nnlab.studies.running import Training, estimate
 
     runs = experiment.runs()
     done = Journal(path).done() if path.is_dir() else frozenset()
     missing = [run for run in runs if run.run_id not in done]
-    machine = machine_for(experiment.settings)
+    training = Training(missing, experiment.settings)
     settings = [
         {"setting": name, "value": _worded(value), "from": given.origins[name]}
         for name, value in experiment.settings.spelled().items()
@@ -35,11 +35,11 @@ def show_plan(experiment: Experiment, given: Given[S], path: Path) -> None:
         ("arms", len(experiment.arms)),
         ("runs", len(runs)),
         ("runs to train", len(missing)),
-        ("device", str(machine.device)),
-        ("threads", machine.threads),
+        ("device", str(training.machine.device)),
+        ("threads", training.machine.threads),
     ]
     if missing:
-        estimated = estimate(missing, machine)
+        estimated = estimate(training)
         cost += [("tiles", estimated.num_tiles), ("seconds", f"{estimated.seconds:.2g}")]
         cost += [("memory (MiB)", f"{estimated.memory_mib:.0f}")]
     plan = [{"setting": name, "value": str(value), "from": "plan"} for name, value in (*cost, ("directory", path))]

@@ -208,7 +208,8 @@ class _Fit:
             for index, rows in zip(
                 self.population.rows, self.options.watch(self.population, epoch, self.data), strict=False
             ):
-                self.outcomes[index].layers += rows
+                if self.outcomes[index].status != "diverged":
+                    self.outcomes[index].layers += rows
         if stopped:
             self._finish(stopped)
         if len(living) < len(self.population.rows):

@@ -123,9 +123,9 @@ def _said(rows: pd.DataFrame) -> list[Line]:
     if len(told) > _MOST_CAUSES:
         lines.append(Line(f"And {len(told) - _MOST_CAUSES} more: --format csv shows every cause."))
     if len(wrong):
-        return [*lines, Line(f" {len(wrong)} of {len(rows)} gradients.", "Wrong:", style="red")]
+        return [*lines, Line(f" {len(wrong)} of the {len(rows)} gradients checked.", "Wrong:", style="red")]
     subjects = f" of {rows['subject'].nunique()} subjects" if several else ""
-    return [*lines, Line(f" ({len(rows)} gradients{subjects}).", "Every gradient is right")]
+    return [*lines, Line(f": {len(rows)} checked{subjects}.", "Every gradient is right")]
 
 
 def place(row: pd.Series[Any], *, several: bool) -> str:
@@ -137,34 +137,29 @@ def place(row: pd.Series[Any], *, several: bool) -> str:
 
 
 def curve_sheet(curves: pd.DataFrame) -> Illustrated:
-    """steps.csv for a person: the error at each step, and the V drawn in powers of ten."""
+    """steps.csv for a person: the error of each tensor at each step, and the V drawn in powers of ten."""
+    named = [(plain(name), part) for name, part in curves.groupby("parameter", sort=False)]
+    first = named[0][1]
     columns = [
-        Column("tensor", ["all" if is_missing(name) else plain(name) for name in curves["parameter"]], folds=True),
-        *(
-            Column(header, _numbers(curves, name, 3), "decimal", rank=rank)
-            for rank, (name, header) in enumerate(
-                (
-                    ("step", "step"),
-                    ("error", "relative\nerror"),
-                    ("largest_error", "largest\nerror"),
-                    ("rounding", "rounding\nalone"),
-                )
-            )
-        ),
+        Column("step", _numbers(first, "step", 3), "decimal"),
+        *(Column(f"error\n{name}".rstrip(), _numbers(part, "error", 3), "decimal") for name, part in named),
+        Column("rounding\nalone", _numbers(first, "rounding", 3), "decimal", rank=1),
     ]
     said = "Relative error |a - n| / (|a| + |n|) of the whole gradient; wide steps err by h^2, narrow ones by rounding."
-    return Illustrated(columns, title="error against step", lines=[Line(said)], pictures=[Curves(_logarithms(curves))])
+    pictures = [Curves(_logarithms(named))]
+    return Illustrated(columns, title="error against step", lines=[Line(said)], pictures=pictures)
 
 
-def _logarithms(curves: pd.DataFrame) -> pd.DataFrame:
+def _logarithms(named: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
     """One column for each tensor, over the step, both in powers of ten."""
     drawn: dict[str, Any] = {}
-    for name, curve in curves.groupby("parameter", sort=False):
+    for name, curve in named:
         ascending = curve.sort_values("step")
         drawn.setdefault("log10 step", np.log10(ascending["step"].to_numpy(dtype=float)))
         # No error at all has no logarithm: the point is left out.
         errors = ascending["error"].to_numpy(dtype=float)
-        drawn[f"log10 error {name}".rstrip()] = np.log10(errors, out=np.full_like(errors, -np.inf), where=errors > 0)
+        logs = np.log10(errors, out=np.full_like(errors, -np.inf), where=errors > 0)
+        drawn[f"log10 error {name}".rstrip()] = logs.round(3)
     return pd.DataFrame(drawn)
 
 

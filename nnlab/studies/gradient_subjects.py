@@ -147,7 +147,7 @@ def _own(check: Check) -> Subject:
     assert settings.input is not None
     inputs = drawn_inputs(settings.input, domain=check.domain, complex_values=settings.complex_inputs, seed=check.seed)
     if settings.module is not None:
-        return of_module(_module(settings.module, check.seed), inputs, name=settings.module)
+        return of_module(_module(settings.module, check.seed).double(), inputs, name=settings.module)
     assert settings.function is not None
     function = load(settings.function, what="--function")
     if isinstance(function, nn.Module) or (isinstance(function, type) and issubclass(function, nn.Module)):

@@ -33,8 +33,9 @@ class LayerProbe:
         rows = probe_rows(data.train.num_rows).to(data.train.x.device)
         seeds = population.seed_of_run
         probe = Probe(data.train.x[:, rows][seeds], data.train.y[:, rows][seeds], program.loss, program.loss_values)
-        is_sgd = program.settings.optimizer.name == "sgd"
-        lr_R = torch.tensor([run.settings.lr for run in population.runs], dtype=torch.float64) if is_sgd else None
+        # Of plain SGD alone the next update is the rate times the gradient.
+        is_plain = population.weights.fused and program.settings.schedule.name == "none"
+        lr_R = torch.tensor([run.settings.lr for run in population.runs], dtype=torch.float64) if is_plain else None
         seen = signals(program.layers, population.weights.parameters, probe, lr_R=lr_R)
         found: list[list[Mapping[str, Cell]]] = []
         for position, run in enumerate(population.runs):

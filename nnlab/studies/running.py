@@ -14,6 +14,7 @@ from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.records import Run
 from nnlab.core.settings import ExperimentSettings
 from nnlab.diagnostics.sharpness import largest_curvature
+from nnlab.engine import looped
 from nnlab.engine.device import core_count, device_named
 from nnlab.engine.executors import Machine, execute, single_threaded
 from nnlab.engine.fit import FitOptions, Fitted, fit
@@ -116,10 +117,14 @@ class Estimate:
     num_tiles: int
 
 
-def estimate(runs: Sequence[Run], machine: Machine) -> Estimate:
-    """Time and memory that the runs will take, from a few steps of one tile of each program."""
-    sources = Sources()
-    tiles = tiles_of(runs, sources.shape)
+def estimate(training: Training) -> Estimate:
+    """Time and memory that the runs will take, from a few steps of one tile of each program.
+
+    The training is rehearsed before, so that what is loaded once is not taken for work.
+    """
+    training.rehearse()
+    machine, sources = training.machine, training.sources
+    tiles = tiles_of(training.runs, sources.shape)
     costs: dict[object, float] = {}
     seconds, elements = 0.0, 0
     for tile in tiles:
@@ -137,20 +142,21 @@ def estimate(runs: Sequence[Run], machine: Machine) -> Estimate:
 
 def _seconds_a_run(tile: Tile, sources: Sources, machine: Machine) -> float:
     """Seconds of one thread that a run of the tile takes: steps and evaluations, told apart by two short trials."""
-    data = sources.tile_data(tile, machine.device)
     program = tile.program
+    # The loop takes its runs one by one, so one is enough to know them all.
+    train, runs = (looped.fit, tile.runs[:1]) if program.settings.engine == "loop" else (fit, tile.runs)
+    data = sources.tile_data(Tile(program, runs), machine.device)
     took = []
     for steps in _TRIAL_STEPS:
-        short = program.settings.model_copy(update={"steps": min(steps, program.steps_per_epoch), "engine": "native"})
-        trial = Tile(replace(program, settings=short), tile.runs)
+        short = program.settings.model_copy(update={"steps": min(steps, program.steps_per_epoch)})
         start = time.perf_counter()
         with single_threaded():
-            fit(trial, data, FitOptions(machine.device))
+            train(Tile(replace(program, settings=short), runs), data, FitOptions(machine.device))
         took.append(time.perf_counter() - start)
     extra = max(min(_TRIAL_STEPS[1], program.steps_per_epoch) - min(_TRIAL_STEPS[0], program.steps_per_epoch), 1)
     a_step = max(took[1] - took[0], 0.0) / extra
     an_evaluation = max(took[0] - _TRIAL_STEPS[0] * a_step, 0.0) / 2
-    return (program.steps * a_step + (program.epochs + 1) * an_evaluation) / len(tile.runs)
+    return (program.steps * a_step + (program.epochs + 1) * an_evaluation) / len(runs)
 
 
 def starting_sharpness(run: Run) -> float | None:

@@ -40,10 +40,9 @@ def test_a_result_is_shown_from_a_pipe(folder):
     assert "train_loss_mean" in ended.out
 
 
-def test_a_training_goes_on_though_nobody_reads_of_it(folder):
-    elsewhere = COMMAND.replace("[red] x", "unread")
-    assert in_shell(f"{elsewhere} --verbose 2>&1 >file.csv | sleep 0", cwd=folder).code == 0
-    assert (folder / PATH / "summary.csv").read_bytes() == (folder / "file.csv").read_bytes()
+def test_the_work_goes_on_though_nobody_reads_of_it(folder):
+    assert in_shell(f"{COMMAND} --verbose 2>&1 >unread.csv | sleep 0", cwd=folder).code == 0
+    assert (folder / PATH / "summary.csv").read_bytes() == (folder / "unread.csv").read_bytes()
 
 
 def test_an_ascii_terminal_gets_ascii_and_no_colour_where_none_is_wanted(folder):

@@ -188,14 +188,13 @@ def test_weights_of_any_precision_are_seen_in_float64():
 def test_looking_changes_no_bit_of_training():
     settings = {"data": "moons:samples=120", "model": "mlp:hidden=8x8:norm=batch:dropout=0.2", "epochs": 4}
     runs = runs_of(settings, lrs=[0.1, 0.5], seeds=[0, 1])
-    x = torch.from_numpy(SOURCES.parts(runs[0].settings, 0).train.x)
-    y = torch.from_numpy(SOURCES.parts(runs[0].settings, 0).train.y)
     looks = []
 
-    def watch(population, _):
-        program = population.program
-        asked = Probe(x, y, program.loss, program.loss_values)
-        looks.append(signals(program.layers, population.weights.parameters, asked, lr_R=torch.tensor(0.1).expand(4)))
+    def watch(population, _, data):
+        program, seeds = population.program, population.seed_of_run
+        asked = Probe(data.train.x[seeds], data.train.y[seeds], program.loss, program.loss_values)
+        looks.append(signals(program.layers, population.weights.parameters, asked, lr_R=torch.full((4,), 0.1)))
+        return []
 
     found = []
     state = torch.get_rng_state()
