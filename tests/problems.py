@@ -15,7 +15,7 @@ import torch
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings
 from nnlab.engine.executors import Machine, execute
-from nnlab.engine.fit import Fitted
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.sources import Sources
 from nnlab.studies.resolve import fitted_to, resolved
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nnlab.storage.model_files import SavedModel, load_description, save_model
 
 if TYPE_CHECKING:
-    from nnlab.engine.fit import Fitted
+    from nnlab.engine.outcomes import Fitted
     from nnlab.engine.sources import Sources
 
 

@@ -50,7 +50,7 @@ from nnlab.studies.tuning import tuned, tuning_runs
 
 if TYPE_CHECKING:
     from nnlab.core.records import Run
-    from nnlab.engine.fit import Fitted
+    from nnlab.engine.outcomes import Fitted
     from nnlab.studies.running import Training
 
 S = TypeVar("S", bound=ExperimentSettings)

@@ -163,7 +163,8 @@ def _row(
     error = torch.nan_to_num((found.analytic - found.numeric).abs(), nan=torch.inf)
     floor = found.floor / tolerance
     size = torch.maximum(torch.maximum(found.analytic.abs(), found.numeric.abs()), floor)
-    relative = torch.nan_to_num(error / size, nan=torch.inf)
+    # No error is none even where nothing has a size.
+    relative = torch.where(error > 0, torch.nan_to_num(error / size, nan=torch.inf), 0.0)
     # Where a factor is wrong every entry is equally so: the largest of the wrong ones is shown.
     worst = int(torch.where(found.wrong, error, -1.0).argmax() if found.wrong.any() else relative.argmax())
     return GradientRow(

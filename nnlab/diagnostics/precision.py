@@ -68,11 +68,11 @@ def rounding_bounds(problem: Problem, exact: Mapping[str, Tensor], dtype: torch.
     }
 
 
-class _Rounded(TorchDispatchMode):
+class _Rounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Every operation's result moved by a random share, up to `epsilon`, of itself."""
 
     def __init__(self, epsilon: float, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.epsilon, self.generator = epsilon, generator
 
     def __torch_dispatch__(  # type: ignore[no-untyped-def]

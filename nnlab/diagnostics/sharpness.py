@@ -16,8 +16,8 @@ from torch import Tensor
 def largest_curvature(loss: Callable[[], Tensor], parameters: Sequence[Tensor], *, tolerance: float = 1e-4) -> float:
     """The largest eigenvalue of the Hessian of `loss` by `parameters`, at their present values.
 
-    By Lanczos iteration on Hessian-vector products (ARPACK's, through scipy), so that the Hessian is never formed. On a quadratic, gradient descent
-    converges if and only if its rate is below 2 / this.
+    By Lanczos iteration on Hessian-vector products (ARPACK's, through scipy), so that the Hessian is never formed. On a
+    quadratic, gradient descent converges if and only if its rate is below 2 / this.
 
     Args:
         loss: a scalar, computed anew at every call, differentiable twice.

@@ -17,7 +17,8 @@ import torch
 
 from nnlab.core.records import Run, RunRecord
 from nnlab.engine import looped
-from nnlab.engine.fit import FitOptions, Fitted, TileData, Watch, fit
+from nnlab.engine.fit import FitOptions, TileData, Watch, fit
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, tiles_of
 from nnlab.engine.sources import Sources
 

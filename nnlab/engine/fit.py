@@ -5,7 +5,6 @@ Nothing in the loop over steps waits for the device or looks at a number; what t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
@@ -13,17 +12,15 @@ from threading import Event
 import torch
 from torch import Tensor
 
-from nnlab.catalog.rate_tables import Plateau, lr_table, momentum_table, plateau, warmup_factors
-from nnlab.catalog.schedules import SCHEDULES
-from nnlab.core.records import Run, RunRecord, Status
+from nnlab.core.records import RunRecord
 from nnlab.core.rng import stream
 from nnlab.engine.evaluate import Evaluation, TargetUnit, best_constant
+from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
 from nnlab.engine.plan import Program, Tile
 from nnlab.engine.population import Population
+from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays, Rows
 from nnlab.engine.starting import starting_weights
-
-DIVERGED_FACTOR = 1e4  # a batch loss above this many times the loss before training is a run gone
 
 
 @dataclass(frozen=True)
@@ -38,47 +35,6 @@ class TileData:
 
 # What a probe sees of each living run at an epoch's end: rows of layers.csv, in the population's order.
 Watch = Callable[[Population, int, TileData], Sequence[Sequence[Mapping[str, str | int | float | None]]]]
-
-
-@dataclass
-class Outcome:
-    """What is gathered of one run while it is trained."""
-
-    run: Run
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    batch_loss_sum: float = 0.0
-    steps: int = 0
-    status: Status = "done"
-    diverged_step: int | None = None
-    scores: dict[str, float] = field(default_factory=dict)
-    weights: dict[str, Tensor] | None = None
-    layers: list[Mapping[str, str | int | float | None]] = field(default_factory=list)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch of the least validation loss (training loss where there is none), the first of equals."""
-        losses = self.curves.get("val_loss", self.curves["train_loss"])
-        return losses.index(min(losses))
-
-    @property
-    def is_best_now(self) -> bool:
-        return self.best_epoch == len(self.curves["train_loss"]) - 1
-
-    def has_stalled(self, patience: int | None) -> bool:
-        """Whether `patience` epochs have gone by without a better loss."""
-        return patience is not None and len(self.curves["train_loss"]) - 1 - self.best_epoch >= patience
-
-    def add_row(self, row: Mapping[str, float]) -> None:
-        for column, value in row.items():
-            self.curves.setdefault(column, []).append(value)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A finished run: its record and, where asked for, its parameters on the CPU."""
-
-    record: RunRecord
-    weights: Mapping[str, Tensor] | None
 
 
 class Stopped(Exception):  # noqa: N818
@@ -246,57 +202,6 @@ class _Fit:
         return record_of(outcome, self.program, engine="native")
 
 
-def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, float], *, finite: bool) -> bool:
-    """Add a row to a run's curves, or mark it diverged: whether it lives on.
-
-    Args:
-        outcome: what is known of the run.
-        epoch: the epoch that ends here; 0 before any step.
-        losses: of the epoch's batches, each before its step.
-        row: `train_loss` and what was measured on validation.
-        finite: all parameters are.
-    """
-    start = outcome.curves["train_loss"][0] if epoch else row["train_loss"]
-    limit = DIVERGED_FACTOR * abs(start) if start else math.inf
-    bad = next((i for i, loss in enumerate(losses) if not loss <= limit), None)
-    if bad is None and not (finite and math.isfinite(row["train_loss"])):
-        bad = max(len(losses) - 1, 0)
-    if bad is not None:
-        outcome.status, outcome.diverged_step = "diverged", outcome.steps + bad + 1
-        outcome.steps = outcome.diverged_step
-        return False
-    outcome.steps += len(losses)
-    outcome.batch_loss_sum += math.fsum(losses)
-    mean = math.fsum(losses) / len(losses) if losses else math.nan
-    outcome.add_row({"epoch": epoch, "step": outcome.steps, "batch_loss": mean, **row})
-    return True
-
-
-def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
-    """The record of a run that is over: last row of its curves, or infinite losses where it diverged."""
-    steps_per_epoch = program.steps_per_epoch
-    scores = {"constant_loss": outcome.scores["constant_loss"]}
-    if outcome.status == "diverged":
-        names = ["train_loss", "batch_loss"]
-        names += ["val_loss"] * (program.shape.num_val > 0) + ["test_loss"] * (program.shape.num_test > 0)
-        scores |= dict.fromkeys(names, math.inf)
-    else:
-        at = -1 if program.settings.early_stop is None else outcome.best_epoch
-        last = {name: values[at] for name, values in outcome.curves.items() if name not in {"epoch", "step", "lr"}}
-        scores |= last | outcome.scores | {"batch_loss": outcome.batch_loss_sum / max(outcome.steps, 1)}
-    return RunRecord(
-        run=outcome.run,
-        status=outcome.status,
-        diverged_step=outcome.diverged_step,
-        epochs=-(-outcome.steps // steps_per_epoch),
-        steps=outcome.steps,
-        scores=scores,
-        curves=outcome.curves,
-        engine=engine,
-        layers=outcome.layers,
-    )
-
-
 def _starts(tile: Tile, data: TileData) -> list[dict[str, Tensor]]:
     """Each run's starting weights; runs of one seed and one init start alike, drawn once."""
     drawn: dict[tuple[int, str], dict[str, Tensor]] = {}
@@ -311,49 +216,3 @@ def _finite(population: Population) -> Tensor:
     """Whether all parameters of each run are finite [R]; a sum is finite only where all its terms are."""
     sums = [p.flatten(1).sum(1) for p in population.weights.parameters.values()]
     return torch.stack(sums).sum(0).isfinite()
-
-
-class Rates:
-    """The learning rate of every run at every step: tables made by PyTorch's own schedulers, or schedulers that listen."""
-
-    def __init__(self, program: Program, runs: tuple[Run, ...]) -> None:
-        self.listening: list[Plateau] = []
-        self.warmups: list[Tensor] = []
-        self.tables: list[Tensor] = []
-        self.momenta: list[Tensor] = []
-        length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
-        for run in runs:
-            schedule, lr, warmup = run.settings.schedule, run.settings.lr, run.settings.warmup
-            if SCHEDULES[schedule.name].listens:
-                self.listening.append(plateau(schedule, lr=lr))
-                self.warmups.append(warmup_factors(program.steps, warmup))
-                continue
-            self.tables.append(lr_table(schedule, lr=lr, warmup=warmup, **length))
-            momenta = momentum_table(schedule, lr=lr, **length)
-            self.momenta += [] if momenta is None else [momenta]
-
-    def of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor:
-        """Rates [num_steps, R] of the runs `rows` from step `first` (counted from 0) on."""
-        steps = slice(first, first + num_steps)
-        if self.listening:
-            each = [self.warmups[i][steps] * self.listening[i].lr for i in rows]
-        else:
-            each = [self.tables[i][steps] for i in rows]
-        return torch.stack(each, 1)
-
-    def momenta_of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor | None:
-        """The same of the momentum, where the schedule cycles it."""
-        if not self.momenta:
-            return None
-        return torch.stack([self.momenta[i][first : first + num_steps] for i in rows], 1)
-
-    def listen(self, row: int, loss: float, epoch: int) -> None:
-        """Tell a scheduler that listens how the epoch went."""
-        if self.listening and epoch:
-            self.listening[row].step(loss)
-
-    def next_rate(self, row: int, steps_done: int) -> float:
-        """The rate of the run's next step; at the end, the last step's."""
-        table = self.warmups[row] if self.listening else self.tables[row]
-        value = float(table[min(steps_done, len(table) - 1)])
-        return value * self.listening[row].lr if self.listening else value

@@ -3,8 +3,9 @@
 Shapes: R runs, H units out, D units in, B rows of the batch (last, so that every elementwise loop runs along the batch).
 
 `backward` takes the gradient of the sum of all runs' losses with respect to a layer's output, and returns it with respect
-to its input. The runs share no parameter, so that is, run by run, the gradient each would have had alone. Buffers are made
-once a width and used again at every step: no memory is asked for in the loop. A gradient handed to `backward` is the layer's to overwrite.
+to its input. The runs share no parameter, so that is, run by run, the gradient each would have had alone. Buffers are
+made once a width and used again at every step: no memory is asked for in the loop. A gradient handed to `backward` is
+the layer's to overwrite.
 """
 
 from __future__ import annotations

@@ -23,8 +23,10 @@ from nnlab.catalog.torch_optimizers import torch_optimizer
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
 from nnlab.engine.evaluate import best_constant
-from nnlab.engine.fit import FitOptions, Fitted, Outcome, Rates, Stopped, TileData, note, record_of
+from nnlab.engine.fit import FitOptions, Stopped, TileData
+from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
 from nnlab.engine.plan import Program, Tile
+from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays
 from nnlab.engine.starting import starting_weights
 

@@ -16,12 +16,11 @@ from nnlab.core.settings import (
     CompareSettings,
     Task,
 )
-from nnlab.studies.experiment import Arm, Experiment, run_settings
+from nnlab.studies.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.studies.factors import Factor, crossed, setting_factor, varied
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import fitted_to, prepared, resolved
 from nnlab.studies.study import Cell, Conclusion, Facts
-from nnlab.studies.tuning import Tuning
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final
 
 from nnlab.catalog.dataset import Dataset
 from nnlab.core.records import Run
 from nnlab.core.settings import ExperimentSettings, RunSettings
 from nnlab.studies.resolve import digest, identity
 
-if TYPE_CHECKING:
-    from nnlab.studies.tuning import Tuning
+# Far from any seed that a person would list to report.
+FIRST_TUNING_SEED: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,23 @@ class Arm:
 
     name: str
     settings: RunSettings
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What is searched.
+
+    Attributes:
+        rates: ascending, the same for every arm.
+        num_seeds: seeds that each arm is tried on at each rate.
+    """
+
+    rates: tuple[float, ...]
+    num_seeds: int
+
+    @property
+    def seeds(self) -> range:
+        return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.num_seeds)
 
 
 @dataclass(frozen=True, eq=False)

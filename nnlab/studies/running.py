@@ -17,8 +17,9 @@ from nnlab.diagnostics.sharpness import largest_curvature
 from nnlab.engine import looped
 from nnlab.engine.device import core_count, device_named
 from nnlab.engine.executors import Machine, execute, single_threaded
-from nnlab.engine.fit import FitOptions, Fitted, fit
+from nnlab.engine.fit import FitOptions, fit
 from nnlab.engine.looped import Loop
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, program_of, tiles_of
 from nnlab.engine.sources import Sources
 from nnlab.studies.probing import LayerProbe

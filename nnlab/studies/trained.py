@@ -18,8 +18,8 @@ from nnlab.catalog.links import LINKS, decide, probabilities
 from nnlab.catalog.losses import loss_named
 from nnlab.catalog.preprocessing import Preprocessing, encode
 from nnlab.core.settings import RunSettings
-from nnlab.engine.fit import Fitted
 from nnlab.engine.looped import module_of
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Shape, layers_of
 from nnlab.engine.sources import Sources
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nnlab.core.records import Run
 from nnlab.studies.experiment import Arm, Experiment, run_of
@@ -16,26 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nnlab.studies.study import Cell
-
-# Far from any seed that a person would list to report.
-FIRST_TUNING_SEED: Final = 1_000_000
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What is searched.
-
-    Attributes:
-        rates: ascending, the same for every arm.
-        num_seeds: seeds that each arm is tried on at each rate.
-    """
-
-    rates: tuple[float, ...]
-    num_seeds: int
-
-    @property
-    def seeds(self) -> range:
-        return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.num_seeds)
 
 
 def tuning_arm(arm: str, lr: float) -> str:

@@ -11,7 +11,8 @@ from problems import CPU, SOURCES, runs_of, trained
 from nnlab.core.records import Run
 from nnlab.engine import looped, plan
 from nnlab.engine.executors import Machine, execute
-from nnlab.engine.fit import FitOptions, Fitted, Stopped, fit
+from nnlab.engine.fit import FitOptions, Stopped, fit
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, tiles_of
 
 SMALL = {"data": "moons:samples=60", "model": "mlp:hidden=4", "epochs": 3}

@@ -17,7 +17,7 @@ from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.losses import LOSSES
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES
-from nnlab.engine.fit import Fitted
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.looped import module_of
 from nnlab.engine.plan import program_of
 from nnlab.engine.starting import starting_weights
