@@ -29,6 +29,7 @@ LEVELS: Final[Mapping[str, int]] = {
     "storage": 3,
     "testing": 3,
     "cli": 4,
+    "__main__": 5,
 }
 WITHOUT_TORCH: Final = frozenset({"cli", "storage", "report", "analysis", "core"})
 MAY_LOAD_TORCH: Final = frozenset({"nnlab.core.rng"})  # lazily: a stream is a torch.Generator

@@ -17,8 +17,8 @@ from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.losses import LOSSES
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES
-from nnlab.engine.outcomes import Fitted
 from nnlab.engine.looped import module_of
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import program_of
 from nnlab.engine.starting import starting_weights
 
