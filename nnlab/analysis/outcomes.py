@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import unknown
 
 if TYPE_CHECKING:
@@ -20,15 +21,7 @@ if TYPE_CHECKING:
 
 HIGHER_IS_BETTER: Final[Mapping[str, bool]] = {
     "loss": False,
-    "accuracy": True,
-    "balanced_accuracy": True,
-    "macro_f1": True,
-    "brier": False,
-    "ece": False,
-    "mae": False,
-    "rmse": False,
-    "median_ae": False,
-    "r2": True,
+    **{name: metric.higher_is_better for name, metric in METRICS.items()},
     "steps_to_threshold": False,
 }
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from nnlab import __version__
 from nnlab.cli.options import Given
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 S = TypeVar("S", bound=Settings)
+
+GRADCHECK: Final = "gradcheck.csv"
+STEPS: Final = "steps.csv"
+CHAIN: Final = "chain.csv"
+NEURON: Final = "neuron.csv"
 
 
 class Clock:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from nnlab.cli.account import Account
-from nnlab.cli.answers import Answer, Clock, directory, show_plan, write_answer
+from nnlab.cli.answers import CHAIN, GRADCHECK, NEURON, STEPS, Answer, Clock, directory, show_plan, write_answer
 from nnlab.cli.options import Given
 from nnlab.cli.output import chosen_format, drawn, note, show, write
 from nnlab.core.errors import UsageError
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from nnlab.studies.gradient_subjects import Checked
 
 S = TypeVar("S", bound=Settings)
-
-GRADCHECK: Final = "gradcheck.csv"
-STEPS: Final = "steps.csv"
-CHAIN: Final = "chain.csv"
-NEURON: Final = "neuron.csv"
 
 
 def answer_gradcheck(given: Given[GradcheckSettings]) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from nnlab.cli.answers import CHAIN, GRADCHECK, NEURON
 from nnlab.cli.output import note, show
 from nnlab.core.errors import DataError
 from nnlab.core.settings import DisplaySettings
@@ -36,6 +37,11 @@ def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False)
     """Show the answer in a results directory: its summary, its notes, and where the files are."""
     manifest = read_manifest(path)
     summary = path / SUMMARY
+    single = next((path / name for name in (GRADCHECK, CHAIN, NEURON) if (path / name).exists()), None)
+    if single is not None:
+        show_file(single, output, all_rows=all_rows)
+        note(f"Files: {path}", output)
+        return
     if manifest is None or not summary.exists():
         raise DataError(f"{path} holds no finished results. Run its command again, or name another directory.")
     show(

@@ -152,7 +152,8 @@ def small_net(
     """
     sizes = [len(inputs), *hidden, 1]
     if min(sizes) < 1 or math.prod(sizes) > MOST_PATHS:
-        raise UsageError(f"--hidden {'x'.join(map(str, hidden))} is too large to be shown path by path; try 3x2.")
+        sizes_told = "x".join(map(str, hidden))
+        raise UsageError(f"--model mlp:hidden={sizes_told} is too large to be shown path by path; try hidden=3x2.")
     generator = stream(seed, "init")
     lines, values = [], {f"x{i + 1}": float(value) for i, value in enumerate(inputs)} | {"target": float(target)}
     before = [f"x{i + 1}" for i in range(len(inputs))]

@@ -12,7 +12,7 @@ from threading import Event
 import torch
 from torch import Tensor
 
-from nnlab.core.records import RunRecord
+from nnlab.core.records import Run, RunRecord
 from nnlab.core.rng import stream
 from nnlab.engine.evaluate import Evaluation, TargetUnit, best_constant
 from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
@@ -33,8 +33,24 @@ class TileData:
     unit: TargetUnit | None
 
 
-# What a probe sees of each living run at an epoch's end: rows of layers.csv, in the population's order.
-Watch = Callable[[Population, int, TileData], Sequence[Sequence[Mapping[str, str | int | float | None]]]]
+@dataclass(frozen=True)
+class Seen:
+    """What a probe is shown of runs in training, by any engine.
+
+    Attributes:
+        runs: living ones.
+        seed_of_run: the place of each run's seed among the tile's, [R].
+        parameters: by name, [R, *shape]; to be read and not written.
+    """
+
+    program: Program
+    runs: Sequence[Run]
+    seed_of_run: Tensor
+    parameters: Mapping[str, Tensor]
+
+
+# What a probe tells of each of the runs at an epoch's end: rows of layers.csv, in their order; nothing where it doesn't look.
+Watch = Callable[[Seen, int, TileData], Sequence[Sequence[Mapping[str, str | int | float | None]]]]
 
 
 class Stopped(Exception):  # noqa: N818
@@ -160,16 +176,21 @@ class _Fit:
             (stopped if outcome.has_stalled(self.program.settings.early_stop) else living).append(position)
         if self.program.settings.early_stop is not None:
             self._remember_best(better)
-        if self.options.watch is not None:
-            for index, rows in zip(
-                self.population.rows, self.options.watch(self.population, epoch, self.data), strict=False
-            ):
-                if self.outcomes[index].status != "diverged":
-                    self.outcomes[index].layers += rows
+        self._watch(epoch)
         if stopped:
             self._finish(stopped)
         if len(living) < len(self.population.rows):
             self._keep(living)
+
+    def _watch(self, epoch: int) -> None:
+        """Let the probe look; before the first step also at runs whose loss is not even finite."""
+        if self.options.watch is None:
+            return
+        population = self.population
+        seen = Seen(self.program, population.runs, population.seed_of_run, population.weights.parameters)
+        for index, rows in zip(population.rows, self.options.watch(seen, epoch, self.data), strict=False):
+            if epoch == 0 or self.outcomes[index].status != "diverged":
+                self.outcomes[index].layers += rows
 
     def _keep(self, living: list[int]) -> None:
         self.population.keep(living)

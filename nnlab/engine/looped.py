@@ -23,7 +23,7 @@ from nnlab.catalog.torch_optimizers import torch_optimizer
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
 from nnlab.engine.evaluate import best_constant
-from nnlab.engine.fit import FitOptions, Stopped, TileData
+from nnlab.engine.fit import FitOptions, Seen, Stopped, TileData, Watch
 from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
 from nnlab.engine.plan import Program, Tile
 from nnlab.engine.rates import Rates
@@ -210,17 +210,20 @@ class Loop:
 
 
 def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
-    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`, less the probe."""
+    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`."""
     finished = []
     for run in tile.runs:
         loop = Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device)
         outcome = Outcome(run)
         living = _end_epoch(loop, outcome, 0, [])
+        _watch(loop, outcome, 0, options.watch)
         for epoch in range(1, tile.program.epochs + 1):
             if options.stop.is_set():
                 raise Stopped
             if living and not outcome.has_stalled(tile.program.settings.early_stop):
                 living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
+                if living:
+                    _watch(loop, outcome, epoch, options.watch)
                 if options.on_epoch is not None:
                     options.on_epoch(1)
         if living and loop.best:
@@ -247,3 +250,13 @@ def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) ->
     if outcome.is_best_now and loop.program.settings.early_stop is not None:
         loop.remember_best()
     return True
+
+
+def _watch(loop: Loop, outcome: Outcome, epoch: int, watch: Watch | None) -> None:
+    """Let the probe look at the run."""
+    if watch is None:
+        return
+    parameters = {name: value.detach()[None] for name, value in loop.model.named_parameters()}
+    seen = Seen(loop.program, [loop.run], torch.tensor([loop.index], device=loop.device), parameters)
+    for rows in watch(seen, epoch, loop.data):
+        outcome.layers += rows

@@ -87,7 +87,9 @@ def chain_frame(chain: ChainRule) -> pd.DataFrame:
         path    `name` = from output to input, `formula` = the local derivatives, their `product`
         sum     `name`, how many `paths`, the sum of their products as `value`, `autograd`, `numeric`
     """
-    return pd.DataFrame(_rows(chain), columns=list(COLUMNS))
+    frame = pd.DataFrame(_rows(chain), columns=list(COLUMNS))
+    # Nullable, so that a cell to which nothing applies is empty and not "nan".
+    return frame.astype({**dict.fromkeys(COLUMNS[3:], "Float64"), "paths": "Int64"})
 
 
 def _rows(chain: ChainRule) -> Iterator[dict[str, object]]:

@@ -155,9 +155,9 @@ def _gate(settings: NeuronSettings) -> Shown:
         weights=weights,
         bias=settings.bias or 0.0,
     )
-    title = f"One neuron, {settings.activation}, taught {run.gate} by {_rule(run)}, lr {lr!r}"
+    title = f"One neuron, {settings.activation}, taught '{run.gate}' by {_rule(run)}, lr {lr!r}"
     why = why_descent_fails(run)
-    verdict = f"{run.gate} is {'learned' if run.learned else 'not learned'}: {run.reason}."
+    verdict = f"'{run.gate}' is {'learned' if run.learned else 'not learned'}: {run.reason}."
     notes = (verdict, f"{why[:1].upper()}{why[1:]}.") if why else (verdict,)
     return Shown(pd.DataFrame([_epoch_row(run, epoch) for epoch in run.epochs]), title, notes)
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
+from nnlab.core.settings import RunSettings
 from nnlab.diagnostics.moments import predicted_second_moments
 from nnlab.diagnostics.signals import Cell, Probe, probe_rows, signals
-from nnlab.engine.fit import TileData
-from nnlab.engine.population import Population
+from nnlab.engine.fit import Seen, TileData
 
 
 class LayerProbe:
@@ -25,24 +25,29 @@ class LayerProbe:
         """
         self.every = every
 
-    def __call__(self, population: Population, epoch: int, data: TileData) -> list[list[Mapping[str, Cell]]]:
-        """Rows of layers.csv for each living run; none in an epoch that is not looked at."""
+    def __call__(self, seen: Seen, epoch: int, data: TileData) -> list[list[Mapping[str, Cell]]]:
+        """Rows of layers.csv for each run; none in an epoch that is not looked at."""
         if epoch and (self.every == 0 or epoch % self.every):
             return []
-        program = population.program
+        program, seeds = seen.program, seen.seed_of_run
         rows = probe_rows(data.train.num_rows).to(data.train.x.device)
-        seeds = population.seed_of_run
         probe = Probe(data.train.x[:, rows][seeds], data.train.y[:, rows][seeds], program.loss, program.loss_values)
-        # Of plain SGD alone the next update is the rate times the gradient.
-        is_plain = population.weights.fused and program.settings.schedule.name == "none"
-        lr_R = torch.tensor([run.settings.lr for run in population.runs], dtype=torch.float64) if is_plain else None
-        seen = signals(program.layers, population.weights.parameters, probe, lr_R=lr_R)
+        lr_R = None
+        if all(_steps_plainly(run.settings) for run in seen.runs):
+            lr_R = torch.tensor([run.settings.lr for run in seen.runs], dtype=torch.float64)
+        found_of_runs = signals(program.layers, seen.parameters, probe, lr_R=lr_R)
         found: list[list[Mapping[str, Cell]]] = []
-        for position, run in enumerate(population.runs):
+        for position, run in enumerate(seen.runs):
             predicted = None
             if epoch == 0:
                 predicted = predicted_second_moments(
                     program.layers, run.settings.init, data.train.x[seeds[position], rows]
                 )
-            found.append([{"epoch": epoch} | row for row in seen.rows(position, predicted)])
+            found.append([{"epoch": epoch} | row for row in found_of_runs.rows(position, predicted)])
         return found
+
+
+def _steps_plainly(settings: RunSettings) -> bool:
+    """Whether the next update is the rate times the gradient, and no more."""
+    is_sgd = settings.optimizer.name == "sgd" and not settings.optimizer.options
+    return is_sgd and settings.clip_norm is None and settings.schedule.name == "none" and settings.warmup == 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from commands import in_shell, nnlab
 
-COMMAND = "nnlab sweep-lr --data moons:samples=100 --model mlp:hidden=8 --epochs 1 --seeds 2 --lr 0.1,1 --name '[red] x'"
+COMMAND = (
+    "nnlab sweep-lr --data moons:samples=100 --model mlp:hidden=8 --epochs 1 --seeds 2 --lr 0.1,1 --name '[red] x'"
+)
 PATH = "results/sweep-lr/[red] x"
 
 

@@ -71,7 +71,11 @@ finally:
 
 @pytest.mark.parametrize(
     ("more", "num_new"),
-    [(("--lr", "0.1,1", "--seeds", 4), 4), (("--lr", "0.1,0.3,1", "--seeds", 2), 2), (("--lr", "0.1", "--seeds", 2), 0)],
+    [
+        (("--lr", "0.1,1", "--seeds", 4), 4),
+        (("--lr", "0.1,0.3,1", "--seeds", 2), 2),
+        (("--lr", "0.1", "--seeds", 2), 0),
+    ],
     ids=["more seeds", "more rates", "fewer rates"],
 )
 def test_more_seeds_or_rates_train_only_what_is_missing(folder, more, num_new):

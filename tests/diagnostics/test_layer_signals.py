@@ -190,10 +190,10 @@ def test_looking_changes_no_bit_of_training():
     runs = runs_of(settings, lrs=[0.1, 0.5], seeds=[0, 1])
     looks = []
 
-    def watch(population, _, data):
-        program, seeds = population.program, population.seed_of_run
+    def watch(seen, _, data):
+        program, seeds = seen.program, seen.seed_of_run
         asked = Probe(data.train.x[seeds], data.train.y[seeds], program.loss, program.loss_values)
-        looks.append(signals(program.layers, population.weights.parameters, asked, lr_R=torch.full((4,), 0.1)))
+        looks.append(signals(program.layers, seen.parameters, asked, lr_R=torch.full((4,), 0.1)))
         return []
 
     found = []
