@@ -6,7 +6,7 @@ NNLAB := $(VENV)/bin/nnlab
 READY := $(VENV)/.ready
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint sweep-lr clean help
+.PHONY: setup demo test lint sweep-lr gradcheck clean help
 
 setup: $(READY) ## make the environment
 
@@ -21,6 +21,9 @@ demo: $(READY) ## which learning rate serves MNIST-1D? 16 rates x 10 seeds
 
 sweep-lr: $(READY) ## every recorded sweep of experiments/sweep-lr
 	@$(MAKE) --no-print-directory $(patsubst experiments/%.toml,results/%/summary.csv,$(wildcard experiments/sweep-lr/*.toml))
+
+gradcheck: $(READY) ## the gradients of the whole catalogue
+	$(NNLAB) gradcheck --format table
 
 # A recorded experiment becomes results: results/sweep-lr/digits/summary.csv comes from experiments/sweep-lr/digits.toml.
 results/%/summary.csv: experiments/%.toml | $(READY)

@@ -66,7 +66,7 @@ def _metric_rows(values: dict[str, NDArray[np.float64]], baseline: str, metric: 
     rows: list[Row] = []
     for arm, p_holm in zip(others, adjusted, strict=True):
         test, (a, b) = tests[arm], pairs[arm]
-        finite = test.difference.kind != "not finite"
+        finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
         rows.append(
             {
                 "arm": arm,
@@ -74,8 +74,8 @@ def _metric_rows(values: dict[str, NDArray[np.float64]], baseline: str, metric: 
                 "metric": metric,
                 "n": test.n,
                 "mean_difference": test.difference.estimate if finite else None,
-                "ci_low": test.difference.low,
-                "ci_high": test.difference.high,
+                "ci_low": test.difference.low if finite else None,
+                "ci_high": test.difference.high if finite else None,
                 "wins": wins(a, b, higher_is_better=upward),
                 "p": test.p,
                 "p_holm": p_holm,

@@ -16,18 +16,20 @@ if TYPE_CHECKING:
 
 
 def auto_threshold(curves: pd.DataFrame, best_arm: str, *, column: str = "val_loss") -> float | None:
-    """Midway between the mean loss before training and the best arm's mean loss at the end.
+    """Midway between the best arm's mean loss before training and its mean loss at the end.
+
+    Not that of all arms before training: where inits are compared, some start at a million times the loss of others.
 
     Args:
         curves: rows of curves.csv: `run_id, arm, epoch` and `column`.
-        best_arm: the arm whose last rows count.
+        best_arm: the arm whose rows count.
         column: the loss.
 
     Returns:
         In the loss's own unit; None where the column has no values (no validation part).
     """
-    first = curves.loc[curves["epoch"] == 0, column].astype(float).mean()
     of_best = curves[curves["arm"] == best_arm].sort_values("epoch")
+    first = of_best.loc[of_best["epoch"] == 0, column].astype(float).mean()
     last = of_best.groupby("run_id")[column].last().astype(float).mean()
     midway = (first + last) / 2
     return float(midway) if np.isfinite(midway) else None

@@ -42,7 +42,11 @@ def lr_table(spec: Spec, *, lr: float, epochs: int, steps: int, steps_per_epoch:
     Raises:
         UsageError: a key that PyTorch refuses, or a rate that is negative or not finite.
     """
-    rates, _ = _traced(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))
+    if spec.name == "none" and not spec.options:
+        # Without PyTorch's classes, whose first optimizer takes a second to load.
+        rates = torch.full((steps,), lr, dtype=torch.float64)
+    else:
+        rates, _ = _traced(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))
     return rates * warmup_factors(steps, warmup) if warmup else rates
 
 

@@ -172,6 +172,7 @@ def show(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every row of a long table.", metavar="")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say what the columns mean.", metavar="")] = False,
 ) -> None:
     """Show any result as a table."""
     from nnlab.cli.results import as_table, newest_results, show_file, show_results, show_stdin
@@ -181,7 +182,7 @@ def show(
     if str(what) == "-":
         show_stdin(output, all_rows=every)
     elif what.is_dir():
-        show_results(what, output, all_rows=every)
+        show_results(what, output, all_rows=every, explain=explain)
     else:
         show_file(what, output, all_rows=every)
 

@@ -101,7 +101,7 @@ def answer(study: Study[S], given: Given[S]) -> None:
         failed = {run.run_id for run in runs} - journal.done()
     from nnlab.cli.results import as_table, show_file, show_results
 
-    show_results(path, given.output)
+    show_results(path, given.output, explain=given.settings.explain)
     if getattr(given.settings, "show_grid", False):
         show_file(path / TUNING, as_table(given.output), all_rows=True)
     if failed:
@@ -258,6 +258,8 @@ class _Work(Generic[S]):
         write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
         if conclusion.comparisons:
             write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons))
+        else:  # of more seeds, from before
+            (path / COMPARISONS).unlink(missing_ok=True)
         write_csv(path / SUMMARY, pd.DataFrame(conclusion.summary))
         return conclusion
 

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nnlab.cli.answers import CHAIN, GRADCHECK, NEURON
-from nnlab.cli.output import note, show
+from nnlab.cli.output import chosen_format, drawn, note, show, write
 from nnlab.core.errors import DataError
 from nnlab.core.settings import DisplaySettings
+from nnlab.report.explanations import explained
+from nnlab.report.losses import metrics_table
 from nnlab.report.tables import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
 from nnlab.report.text import sparkline
 from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, read_csv
 from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
-    from nnlab.report.sheets import Sheet
-
-if TYPE_CHECKING:
     import pandas as pd
+
+    from nnlab.report.sheets import Sheet
 
 _DECADES: Final = 3  # of a signal's growth or decay, where it explodes or vanishes
 
@@ -33,8 +34,15 @@ _TABLES: Final[Mapping[str, Callable[..., Sheet]]] = {
 }
 
 
-def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False) -> None:
-    """Show the answer in a results directory: its summary, its notes, and where the files are."""
+def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False, explain: bool = False) -> None:
+    """Show the answer in a results directory: its summary, its notes, and where the files are.
+
+    Args:
+        path: the directory.
+        output: how it looks.
+        all_rows: also of a long summary.
+        explain: say what the columns mean.
+    """
     manifest = read_manifest(path)
     summary = path / SUMMARY
     single = next((path / name for name in (GRADCHECK, CHAIN, NEURON) if (path / name).exists()), None)
@@ -44,16 +52,25 @@ def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False)
         return
     if manifest is None or not summary.exists():
         raise DataError(f"{path} holds no finished results. Run its command again, or name another directory.")
-    show(
-        read_csv(summary),
-        table=lambda frame: summary_table(
-            frame.assign(**pictures(path, manifest)), judging=judging_of(manifest), all_rows=all_rows
-        ),
-        output=output,
-        csv=summary.read_bytes(),
-        notes=manifest.notes,
-    )
+    rows, factor = read_csv(summary), manifest.factor or ""
+
+    def table(frame: pd.DataFrame) -> Sheet:
+        drawn_rows = frame.assign(**pictures(path, manifest))
+        sheet = summary_table(drawn_rows, judging=judging_of(manifest), all_rows=all_rows)
+        return explained(sheet, factor) if explain else sheet
+
+    show(rows, table=table, output=output, csv=summary.read_bytes(), notes=manifest.notes)
+    if manifest.command == "compare-loss":
+        _show_metrics(rows, output, explain=explain)
     note(f"Files: {path}", output)
+
+
+def _show_metrics(rows: pd.DataFrame, output: DisplaySettings, *, explain: bool) -> None:
+    """Below a table, the matrix of losses and metrics; data have it among their columns."""
+    form = chosen_format(output)
+    if form == "table" or form == "markdown":
+        sheet = metrics_table(rows)
+        write(b"\n" + drawn(explained(sheet, "loss") if explain else sheet, form, no_color=output.no_color))
 
 
 def pictures(path: Path, manifest: Manifest) -> dict[str, list[str]]:

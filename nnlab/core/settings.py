@@ -212,6 +212,7 @@ class ExperimentSettings(RunSettings):
     threads: Annotated[int | None, _kind("Count")] = setting(
         None, "Tiles computed at once (default: one a core).", role="execution", panel="Machine", metavar="N"
     )
+    explain: bool = setting(False, "Say what the columns of the table mean.", role="execution", panel="Output")
 
 
 class TrainSettings(ExperimentSettings):

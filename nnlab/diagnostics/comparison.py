@@ -84,7 +84,8 @@ def compare(problem: Problem, name: str, gradient: Tensor, numeric: Numeric, tol
 
 
 def _agrees(analytic: Tensor, numeric: Tensor, floor: Tensor, tolerance: float) -> Tensor:
-    return (analytic - numeric).abs() <= tolerance * torch.maximum(analytic.abs(), numeric.abs()) + floor
+    size = torch.maximum(analytic.abs(), numeric.abs())
+    return (analytic - numeric).abs() <= torch.maximum(tolerance * size, floor)
 
 
 def _extrapolate(problem: Problem, name: str, numeric: Numeric, found: Comparison, tolerance: float) -> None:

@@ -128,7 +128,7 @@ class _Fit:
 
     def _epoch(self, epoch: int) -> Tensor:
         """One pass over the training part; the batch losses [steps, R], fetched once."""
-        if self.program.settings.shuffle:
+        if self.program.shuffles:
             num_rows = self.program.shape.num_train
             drawn = [torch.randperm(num_rows, generator=generator) for generator in self.orders.values()]
             self.batches.arrange(torch.stack(drawn).to(self.options.device))

@@ -105,15 +105,27 @@ def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor
     return module  # type: ignore[no-any-return]
 
 
+def starting_model(program: Program, run: Run, x_ND: Tensor) -> nn.Sequential:
+    """The network of a run before its first step, on the CPU, in the run's dtype.
+
+    Args:
+        program: the network.
+        run: its seed and init.
+        x_ND: the training part's inputs, for an init that looks at them.
+    """
+    dtype = getattr(torch, program.settings.dtype)
+    model = module_of(program.layers, stream(run.seed, "dropout")).to(dtype)
+    start = starting_weights(program, run, x_ND)
+    model.load_state_dict({name: value.to(dtype) for name, value in start.items()}, strict=False)
+    return model
+
+
 class Loop:
     """One run, trained the way a training script would."""
 
     def __init__(self, program: Program, run: Run, data: TileData, seed_index: int, device: torch.device) -> None:
         self.program, self.run, self.data, self.index, self.device = program, run, data, seed_index, device
-        dtype = getattr(torch, program.settings.dtype)
-        self.model = module_of(program.layers, stream(run.seed, "dropout")).to(dtype=dtype, device=device)
-        start = starting_weights(program, run, data.train.x[seed_index])
-        self.model.load_state_dict({name: value.to(dtype) for name, value in start.items()}, strict=False)
+        self.model = starting_model(program, run, data.train.x[seed_index]).to(device)
         settings = run.settings
         values = optimizer_values(settings.optimizer)
         self.optimizer = torch_optimizer(
@@ -153,7 +165,7 @@ class Loop:
         """One pass over the training part; the loss of each batch."""
         num_rows, size = self.program.shape.num_train, self.program.batch_size
         order = torch.arange(num_rows)
-        if self.program.settings.shuffle:
+        if self.program.shuffles:
             order = torch.randperm(num_rows, generator=self.order)
         first = (epoch - 1) * self.program.steps_per_epoch
         num_steps = min(self.program.steps_per_epoch, self.program.steps - first)
@@ -210,32 +222,32 @@ class Loop:
 
 
 def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
-    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`."""
-    finished = []
-    for run in tile.runs:
-        loop = Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device)
-        outcome = Outcome(run)
-        living = _end_epoch(loop, outcome, 0, [])
-        _watch(loop, outcome, 0, options.watch)
-        for epoch in range(1, tile.program.epochs + 1):
-            if options.stop.is_set():
-                raise Stopped
-            if living and not outcome.has_stalled(tile.program.settings.early_stop):
-                living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
-                if living:
-                    _watch(loop, outcome, epoch, options.watch)
-                if options.on_epoch is not None:
-                    options.on_epoch(1)
-        if living and loop.best:
-            loop.result.load_state_dict(loop.best)
-        if living and data.test is not None:
-            for name, value in loop.evaluate(data.test, with_metrics=True).items():
-                outcome.scores[f"test_{name}"] = value
-        outcome.scores["constant_loss"] = best_constant(tile.program, data.train.y[loop.index])
-        if options.keep_weights:
-            outcome.weights = {name: value.detach().cpu() for name, value in loop.result.state_dict().items()}
-        finished.append(Fitted(record_of(outcome, tile.program, engine="loop"), outcome.weights))
-    return finished
+    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`, less the probe."""
+    return [
+        _trained(Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device), options)
+        for run in tile.runs
+    ]
+
+
+def _trained(loop: Loop, options: FitOptions) -> Fitted:
+    outcome = Outcome(loop.run)
+    living = _end_epoch(loop, outcome, 0, [])
+    for epoch in range(1, loop.program.epochs + 1):
+        if options.stop.is_set():
+            raise Stopped
+        if living and not outcome.has_stalled(loop.program.settings.early_stop):
+            living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
+            if options.on_epoch is not None:
+                options.on_epoch(1)
+    if living and loop.best:
+        loop.result.load_state_dict(loop.best)
+    if living and loop.data.test is not None:
+        tested = loop.evaluate(loop.data.test, with_metrics=True)
+        outcome.scores |= {f"test_{name}": value for name, value in tested.items()}
+    outcome.scores["constant_loss"] = best_constant(loop.program, loop.data.train.y[loop.index])
+    if options.keep_weights:
+        outcome.weights = {name: value.detach().cpu() for name, value in loop.result.state_dict().items()}
+    return Fitted(record_of(outcome, loop.program, engine="loop"), outcome.weights)
 
 
 def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) -> bool:

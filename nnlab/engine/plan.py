@@ -84,6 +84,11 @@ class Program:
         return self.shape.num_train if size == "full" else min(size, self.shape.num_train)
 
     @property
+    def shuffles(self) -> bool:
+        """Whether the order of the rows matters and is drawn anew: a full batch is the same in any order."""
+        return self.settings.shuffle and self.batch_size < self.shape.num_train
+
+    @property
     def steps_per_epoch(self) -> int:
         return -(-self.shape.num_train // self.batch_size)
 

@@ -20,7 +20,7 @@ from nnlab.report.cells import aligned
 from nnlab.report.text import as_ascii, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -91,6 +91,7 @@ class Sheet:
         lines: prose below.
         gaps: how many rows are left out before the row of this index.
         num_unlisted: columns of the file that the sheet leaves out at any width.
+        meanings: by a column's name, what it means; said below of the columns shown.
     """
 
     columns: Sequence[Column]
@@ -99,6 +100,7 @@ class Sheet:
     lines: Sequence[Line] = ()
     gaps: dict[int, int] = field(default_factory=dict)
     num_unlisted: int = 0
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def noted(self, notes: Sequence[str]) -> Sheet:
         """The same sheet with further lines below."""
@@ -208,7 +210,12 @@ def _prose(line: Line, options: ConsoleOptions) -> Constrain:
 
 def said_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
     """What a sheet says when these of its columns are shown: its own lines, their legends, what can't be seen."""
-    return [*sheet.lines, *_legend(shown), *_left_out(sheet, shown)]
+    return [*sheet.lines, *_legend(shown), *_left_out(sheet, shown), *_meanings(sheet, shown)]
+
+
+def _meanings(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+    known = {column.name: sheet.meanings[column.name] for column in shown if column.name in sheet.meanings}
+    return [Line(f": {words}" if name else words, name) for name, words in known.items()]
 
 
 def _legend(shown: Sequence[Column]) -> list[Line]:

@@ -109,7 +109,11 @@ def _tuned_rates(rows: pd.DataFrame, factor: str) -> list[Column]:
     """Each arm's own rate, where rates were tuned."""
     if "lr" not in rows.columns or factor == "lr":
         return []
-    return [Column("lr", aligned([number(float(lr), 3) for lr in rows["lr"]]))]
+    cells = [number(float(lr), 3) for lr in rows["lr"]]
+    if "bracketed" not in rows.columns or all(is_true(cell) for cell in rows["bracketed"]):
+        return [Column("lr", aligned(cells))]
+    marked = [cell if is_true(known) else f"{cell} *" for cell, known in zip(cells, rows["bracketed"], strict=True)]
+    return [Column("lr", aligned(marked), legend="*: at the end of the rates searched.")]
 
 
 def _seen(rows: pd.DataFrame) -> list[Column]:
@@ -149,10 +153,11 @@ def _marks(rows: pd.DataFrame) -> list[str]:
 def _measured(rows: pd.DataFrame, judging: Judging) -> list[Column]:
     """The metric judged by, the one reported on the test part, and the training loss that verdicts look at."""
     reported = judging.reported or reported_metric(rows, judging.metric)
-    columns = [_estimates(rows, judging.metric, rank=1)] if f"{judging.metric}_mean" in rows else []
+    columns = [estimates(rows, judging.metric, rank=1)] if f"{judging.metric}_mean" in rows else []
     if reported and reported != judging.metric:
-        columns.append(_estimates(rows, reported, rank=4))
-    if "train_loss_median" in rows and judging.metric != "train_loss":
+        columns.append(estimates(rows, reported, rank=4))
+    # Of losses compared, each is in its own unit.
+    if "train_loss_median" in rows and judging.metric != "train_loss" and judging.factor != "loss":
         losses = [value(cell) for cell in rows["train_loss_median"].astype(float)]
         columns.append(Column("train\nloss", losses, "decimal", rank=5, legend="train loss: median."))
     return columns
@@ -165,12 +170,13 @@ def reported_metric(rows: pd.DataFrame, metric: str) -> str:
     return next((name for name in wanted if f"{name}_mean" in rows), "")
 
 
-def _estimates(rows: pd.DataFrame, metric: str, rank: int) -> Column:
+def estimates(rows: pd.DataFrame, metric: str, rank: int, header: str = "") -> Column:
+    """A metric's means over seeds with their intervals, from its columns of summary.csv."""
     parts = [rows[f"{metric}_{part}"].astype(float) for part in ("mean", "ci_low", "ci_high")]
     triples = list(zip(*parts, strict=True))
     full = [estimate(*triple) for triple in triples]
     short = [estimate(*triple, brief=True) for triple in triples]
-    return Column(two_lines(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full))
+    return Column(header or two_lines(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full))
 
 
 def _interval_legend(rows: pd.DataFrame, cells: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from nnlab.core.errors import UsageError
+from nnlab.core.errors import UsageError, unknown
 from nnlab.core.kinds import parse_value
 from nnlab.core.lazy import lazy
 from nnlab.core.settings import GradcheckSettings, flag
@@ -21,6 +21,8 @@ else:
 # What says how an explanation looks, or what it is of.
 _OF_NET: Final = ("explain", "model", "activation", "seed", "all")
 _OF_FORMULAS: Final = ("explain", "chain", "at", "all")
+# Activations that are one function of `nnlab.diagnostics.formulas`.
+_PLAIN: Final = ("relu", "sigmoid", "softplus", "tanh")
 COLUMNS: Final = ("row", "name", "formula", "value", "upstream", "local", "product", "paths", "autograd", "numeric")
 
 
@@ -37,10 +39,10 @@ def explained(settings: GradcheckSettings) -> tuple[ChainRule, str]:
 
         return chain_rule(settings.chain, at), settings.chain
     hidden, activation = _hidden(settings.model), settings.activation or Spec("sigmoid")
+    if str(activation) not in _PLAIN:
+        raise unknown("--activation of --explain", str(activation), _PLAIN)
     from nnlab.diagnostics.chain_rule import small_net
 
-    if activation.options:
-        raise UsageError(f"--activation {activation} has keys; --explain takes a plain function such as tanh.")
     seed = 2 if settings.seed is None else settings.seed
     title = f"2 inputs, hidden neurons {'x'.join(map(str, hidden))}, {activation}, L = (y - target)**2 / 2, seed {seed}"
     return small_net(hidden=hidden, activation=activation.name, seed=seed), title

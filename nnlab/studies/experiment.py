@@ -44,6 +44,10 @@ class Tuning:
     def seeds(self) -> range:
         return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.num_seeds)
 
+    def brackets(self, rate: float) -> bool:
+        """Whether rates on both sides of this one were tried as well."""
+        return self.rates[0] < rate < self.rates[-1]
+
 
 @dataclass(frozen=True, eq=False)
 class Experiment:

@@ -46,7 +46,10 @@ def setting_factor(name: str, levels: Sequence[str]) -> Factor:
     Raises:
         UsageError: a level that the setting does not take.
     """
-    return Factor(name, tuple(_canonical(name, level) for level in levels), partial(_with_setting, name), name)
+    levels = tuple(_canonical(name, level) for level in levels)
+    # The one setting that becomes a key of another.
+    decides = "optimizer.weight_decay" if name == "weight_decay" else name
+    return Factor(name, levels, partial(_with_setting, name), decides)
 
 
 def _with_setting(name: str, settings: RunSettings, level: str) -> RunSettings:
@@ -80,9 +83,10 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
     optimizer = keys(find(OPTIMIZERS, settings.optimizer, what="--optimizer").function)
     for place, accepted in (("model", model), ("optimizer", optimizer)):
         if key in accepted:
-            for level in levels:
-                parse_value(accepted[key].kind, level, what=f"--vary {key}")
-            return key_factor(place, key, levels)
+            kind = accepted[key].kind
+            return key_factor(
+                place, key, [spelled(parse_value(kind, level, what=f"--vary {key}")) for level in levels]
+            )
     known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
     raise UsageError(
         f"--vary {key!r} is no setting, and no key of --model {settings.model.name} or --optimizer "
@@ -94,9 +98,35 @@ def key_factor(place: str, key: str, levels: Sequence[str]) -> Factor:
     """The factor that varies one key of an ingredient: `model`'s width, `optimizer`'s momentum."""
 
     def apply(settings: RunSettings, level: str) -> RunSettings:
-        return settings.model_copy(update={place: getattr(settings, place).with_option(key, level)})
+        spec = getattr(settings, place)
+        if key in ("width", "depth"):
+            spec = _sized(spec, key)
+        return settings.model_copy(update={place: spec.with_option(key, level)})
 
     return Factor(key, tuple(levels), apply, f"{place}.{key}")
+
+
+def _sized(model: Spec, key: str) -> Spec:
+    """The model by width and depth: `hidden=100x100` is `width=100:depth=2`.
+
+    Raises:
+        UsageError: a model that has no width and depth, or hidden layers that differ.
+    """
+    if key not in keys(find(MODELS, model, what="--model").function):
+        fitting = [name for name, entry in MODELS.items() if key in keys(entry.function)]
+        raise UsageError(f"--model {model} has no {key} to vary. These have: {', '.join(fitting)}.")
+    text = model.option("hidden")
+    if text is None:
+        return model
+    sizes = parse_value("Sizes", text, what="--model mlp:hidden")
+    assert isinstance(sizes, tuple)
+    if len(set(sizes)) > 1:
+        raise UsageError(
+            f"--model {model} has hidden layers of several widths, so there is no {key} to vary. "
+            "Say --model mlp:width=100:depth=2, or vary hidden=100x100,50x25."
+        )
+    others = tuple(option for option in model.options if option[0] != "hidden")
+    return Spec(model.name, (("width", str(sizes[0])), ("depth", str(len(sizes))), *others))
 
 
 def crossed(factors: Sequence[Factor]) -> list[tuple[str, Callable[[RunSettings], RunSettings]]]:

@@ -22,6 +22,7 @@ def judged(
     verdicts: Mapping[str, tuple[str, str]] | None = None,
     collapsed: Set[str] | None = None,
     notes: Sequence[str] = (),
+    has_threshold: bool = True,
 ) -> Conclusion:
     """The conclusion that a table of runs allows.
 
@@ -32,6 +33,7 @@ def judged(
         verdicts: by arm, verdict and reason.
         collapsed: run_ids of runs that are finite and dead, where the command has such a notion.
         notes: sentences of the study's own.
+        has_threshold: the arms' losses are in one unit, so that steps to one threshold can be counted.
     """
     from nnlab.analysis.selection import select
     from nnlab.analysis.summaries import summary_rows
@@ -39,7 +41,7 @@ def judged(
     settings = experiment.settings
     arms = [arm.name for arm in experiment.arms]
     selection = select(runs, arms=arms, metric=settings.metric, collapsed=collapsed or frozenset())
-    threshold, steps = _steps(settings.threshold_loss, curves, selection)
+    threshold, steps = _steps(settings.threshold_loss, curves, selection) if has_threshold else (None, {})
     runs = runs.assign(steps_to_threshold=runs["run_id"].map(steps).astype(float))
     rows = summary_rows(
         runs, arms=arms, factor=experiment.column, selection=selection, verdicts=verdicts, collapsed=collapsed

@@ -18,7 +18,7 @@ from nnlab.engine import looped
 from nnlab.engine.device import core_count, device_named
 from nnlab.engine.executors import Machine, execute, single_threaded
 from nnlab.engine.fit import FitOptions, fit
-from nnlab.engine.looped import Loop
+from nnlab.engine.looped import plain_loss, starting_model
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, program_of, tiles_of
 from nnlab.engine.sources import Sources
@@ -171,10 +171,10 @@ def starting_sharpness(run: Run) -> float | None:
     program = program_of(run, sources.shape(run))
     if _is_random(program.layers):
         return None
-    cpu = torch.device("cpu")
-    data = sources.tile_data(Tile(program, (run,)), cpu)
-    loop = Loop(program, run, data, 0, cpu)
-    return largest_curvature(lambda: loop.mean_loss(data.train, slice(None)), list(loop.model.parameters()))
+    part = sources.tile_data(Tile(program, (run,)), torch.device("cpu")).train
+    model, loss = starting_model(program, run, part.x[0]), plain_loss(program)
+    with single_threaded():
+        return largest_curvature(lambda: loss(model(part.x[0]), part.y[0]), list(model.parameters()))
 
 
 def _is_random(layers: Layers) -> bool:

@@ -65,27 +65,36 @@ def tuned(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
 
     metric, tuning = experiment.settings.metric, experiment.tuning
     assert tuning is not None
-    arms, rows, at_end = [], [], []
+    arms, rows, at_end, lost = [], [], [], []
     for arm in experiment.arms:
         names = [tuning_arm(arm.name, lr) for lr in tuning.rates]
         best = select(runs[runs["arm"].isin(names)], arms=names, metric=metric).best
         chosen = tuning.rates[names.index(best)] if best is not None else tuning.rates[0]
         arms.append(Arm(arm.name, arm.settings.model_copy(update={"lr": chosen})))
-        at_end += [arm.name] if len(tuning.rates) > 2 and chosen in (tuning.rates[0], tuning.rates[-1]) else []
+        if best is None:
+            lost.append(arm.name)
+        elif len(tuning.rates) > 1 and not tuning.brackets(chosen):
+            at_end.append(arm.name)
         rows += [
             _row(arm.name, lr, runs[runs["arm"] == name], metric, chosen)
             for lr, name in zip(tuning.rates, names, strict=True)
         ]
     budget = len(arms) * len(tuning.rates) * tuning.num_seeds
     notes = [
-        f"Rates tuned: {len(tuning.rates)} from {tuning.rates[0]!r} to {tuning.rates[-1]!r}, {tuning.num_seeds} seeds "
-        f"of their own, {budget} runs, by mean {metric}."
+        f"Rates tuned: {len(tuning.rates)} from {tuning.rates[0]!r} to {tuning.rates[-1]!r}, {_seeds(tuning.num_seeds)} "
+        f"of {'its' if tuning.num_seeds == 1 else 'their'} own, {budget} runs, by mean {metric}."
     ]
     if at_end:
         notes.append(
             f"Not bracketed: the best rate of {', '.join(at_end)} is at the end of the rates searched. Widen --tune-lr."
         )
+    if lost:
+        notes.append(f"No rate served {', '.join(lost)}: no tuning run finished. The least rate stands for it.")
     return Tuned(replace(experiment, arms=tuple(arms)), rows, notes)
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
 
 
 def _row(arm: str, lr: float, of_rate: pd.DataFrame, metric: str, chosen: float) -> dict[str, Cell]:

@@ -9,7 +9,7 @@ import pytest
 from commands import nnlab, started
 
 # Some tiles of some tenths of a second each, one after another: time to stop between the first and the last.
-SLOW = ("sweep-lr", "--data", "moons:samples=400", "--model", "mlp:hidden=300x300", "--batch-size", 20, "--threads", 1)
+SLOW = ("sweep-lr", "--data", "moons:samples=200", "--model", "mlp:hidden=300x300", "--batch-size", 20, "--threads", 1)
 WORDS = (*SLOW, "--lr", "0.001:0.1:9", "--seeds", 2, "--epochs", 12, "--quiet", "--format", "csv")
 
 STOPPED = {
@@ -28,37 +28,35 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory, uninterrupted):
-    """A folder in which the same command was stopped in each way, and how each ended: code, stderr and seconds."""
+    """A folder in which the same command was stopped in each way, how each ended, and what a second one was told."""
     folder = tmp_path_factory.mktemp("stopped")
     processes = {sign: started(*WORDS, "--out", sign.name, cwd=folder) for sign in STOPPED}
-    sent, refused, ends = {}, {}, {}
+    sent, ends, second = {}, {}, None
     while len(ends) < len(processes):
         for sign, process in processes.items():
             journal = folder / sign.name / "journal.jsonl"
             if sign in sent:
                 if sign not in ends and process.poll() is not None:
-                    seconds = time.monotonic() - sent[sign]
-                    ends[sign] = (process.returncode, process.communicate()[1], seconds, refused[sign])
+                    ends[sign] = (process.returncode, process.communicate()[1], time.monotonic() - sent[sign])
             elif journal.exists() and journal.stat().st_size:
-                refused[sign] = nnlab(*WORDS, "--out", sign.name, cwd=folder)
+                second = second or nnlab(*WORDS, "--out", sign.name, cwd=folder)
                 process.send_signal(sign)
                 sent[sign] = time.monotonic()
         time.sleep(0.01)
-    return folder, ends
+    return folder, ends, second
 
 
 @pytest.mark.parametrize("sign", STOPPED, ids=lambda sign: sign.name)
 def test_it_ends_soon_with_the_code_that_scripts_expect(stopped, sign):
-    code, err, seconds, _ = stopped[1][sign]
+    code, err, seconds = stopped[1][sign]
     assert (code, err) == STOPPED[sign]
     assert seconds < 30  # about one where the machine is idle: a step takes milliseconds, the end of torch the rest
 
 
-@pytest.mark.parametrize("sign", STOPPED, ids=lambda sign: sign.name)
-def test_while_it_runs_its_directory_is_its_own(stopped, sign):
-    refused = stopped[1][sign][3]
-    assert refused.code == 5
-    assert refused.err.startswith(f"error: {sign.name} is in use by another nnlab.")
+def test_while_it_runs_its_directory_is_its_own(stopped):
+    second = stopped[2]
+    assert second.code == 5
+    assert " is in use by another nnlab. Wait until it is done, or give another --out or --name." in second.err
 
 
 @pytest.mark.parametrize("sign", STOPPED, ids=lambda sign: sign.name)
