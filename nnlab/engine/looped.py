@@ -222,7 +222,7 @@ class Loop:
 
 
 def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
-    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`, less the probe."""
+    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`."""
     return [
         _trained(Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device), options)
         for run in tile.runs
@@ -232,11 +232,14 @@ def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
 def _trained(loop: Loop, options: FitOptions) -> Fitted:
     outcome = Outcome(loop.run)
     living = _end_epoch(loop, outcome, 0, [])
+    _watch(loop, outcome, 0, options.watch)
     for epoch in range(1, loop.program.epochs + 1):
         if options.stop.is_set():
             raise Stopped
         if living and not outcome.has_stalled(loop.program.settings.early_stop):
             living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
+            if living:
+                _watch(loop, outcome, epoch, options.watch)
             if options.on_epoch is not None:
                 options.on_epoch(1)
     if living and loop.best:

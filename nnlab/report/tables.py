@@ -176,7 +176,9 @@ def estimates(rows: pd.DataFrame, metric: str, rank: int, header: str = "") -> C
     triples = list(zip(*parts, strict=True))
     full = [estimate(*triple) for triple in triples]
     short = [estimate(*triple, brief=True) for triple in triples]
-    return Column(header or two_lines(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full))
+    return Column(
+        header or two_lines(metric), full, "decimal", rank=rank, narrow=short, legend=_interval_legend(rows, full)
+    )
 
 
 def _interval_legend(rows: pd.DataFrame, cells: Iterable[str]) -> str:

@@ -165,7 +165,9 @@ def compared(
         summary = [dict(row) | _against(by_arm.get(row["arm"]), row["arm"] == baseline, baseline) for row in summary]
     if experiment.tuning is not None:
         rates, tuning = {arm.name: arm.settings.lr for arm in experiment.arms}, experiment.tuning
-        summary = [dict(row) | {"lr": (lr := rates[str(row["arm"])]), "bracketed": tuning.brackets(lr)} for row in summary]
+        summary = [
+            dict(row) | {"lr": (lr := rates[str(row["arm"])]), "bracketed": tuning.brackets(lr)} for row in summary
+        ]
     return replace(conclusion, summary=summary, comparisons=rows, facts={**conclusion.facts, "baseline": baseline})
 
 

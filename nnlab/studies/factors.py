@@ -84,9 +84,7 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
     for place, accepted in (("model", model), ("optimizer", optimizer)):
         if key in accepted:
             kind = accepted[key].kind
-            return key_factor(
-                place, key, [spelled(parse_value(kind, level, what=f"--vary {key}")) for level in levels]
-            )
+            return key_factor(place, key, [spelled(parse_value(kind, level, what=f"--vary {key}")) for level in levels])
     known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
     raise UsageError(
         f"--vary {key!r} is no setting, and no key of --model {settings.model.name} or --optimizer "
