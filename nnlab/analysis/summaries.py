@@ -52,12 +52,13 @@ def summary_rows(
     tables = {column: outcomes(runs, column, arms) for column in metrics}
     timed = "steps_to_threshold" in runs.columns and bool(runs["steps_to_threshold"].notna().any())
     rows: list[Row] = []
-    for arm in arms:
+    for position, arm in enumerate(arms):
         of_arm = runs[runs["arm"] == arm]
         row = _identity(of_arm, arm, factor) | _counts(of_arm, collapsed)
         for column, table in tables.items():
-            values = table.loc[arm, of_arm["seed"].tolist()].to_numpy(dtype=np.float64)
-            row |= metric_cells(column, values)
+            row |= metric_cells(
+                column, table.to_numpy(dtype=np.float64)[position, table.columns.get_indexer(of_arm["seed"])]
+            )
         if timed:
             row |= _steps(of_arm["steps_to_threshold"].to_numpy(dtype=np.float64))
         verdict, reason = (verdicts or {}).get(arm, (None, None))

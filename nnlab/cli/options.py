@@ -115,7 +115,7 @@ def _help(name: str, settings: type[Settings]) -> str:
     words, choices = field.description or "", _choices(field.annotation)
     if choices and not all(choice in words for choice in choices):
         words = f"{words} One of {', '.join(choices)}."
-    if field.default is None or field.default is False or "(default" in words:
+    if field.default in (None, False, ()) or "(default" in words:
         return words
     default = "on" if field.default is True else str(field.default)
     return f"{words} (default: {default})"

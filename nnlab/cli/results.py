@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from nnlab.report.sheets import Sheet
 
+_PICTURE_WIDTH: Final = 10
 _DECADES: Final = 3  # of a signal's growth or decay, where it explodes or vanishes
 
 _TABLES: Final[Mapping[str, Callable[..., Sheet]]] = {
@@ -90,7 +91,7 @@ def pictures(path: Path, manifest: Manifest) -> dict[str, list[str]]:
 
 def _signal_pictures(layers: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:
     """For each arm A_l / A_1 and D_l / D_L, l = 1..L, medians over seeds, from 10^-3 to 10^3: what is level stays alive."""
-    from numpy import clip, errstate, log10
+    from numpy import clip, errstate, linspace, log10
 
     start = layers[layers["epoch"] == 0]
     medians = start.groupby(["arm", "layer"])[["between_sample_sd", "delta_rms"]].median().sort_index()
@@ -99,8 +100,9 @@ def _signal_pictures(layers: pd.DataFrame, arms: Sequence[str]) -> dict[str, lis
         values = medians.xs(arm, level="arm")[column].to_numpy(dtype=float)
         with errstate(divide="ignore", invalid="ignore"):
             decades = clip(log10(values / values[reference]), -_DECADES, _DECADES)
+        shown = [decades[round(i)] for i in linspace(0, len(decades) - 1, min(len(decades), _PICTURE_WIDTH))]
         # The two ends of the scale are drawn along and cut off, so that all arms are drawn to one scale.
-        return sparkline([*decades.tolist(), -_DECADES, _DECADES])[:-2]
+        return sparkline([*shown, -_DECADES, _DECADES])[:-2]
 
     return {
         "forward": [picture(arm, "between_sample_sd", 0) for arm in arms],
@@ -143,7 +145,13 @@ def judging_of(manifest: Manifest) -> Judging:
 
 
 def show_file(path: Path, output: DisplaySettings, *, all_rows: bool) -> None:
-    """Show a CSV file as a table; one of nnlab's own in the way that belongs to it."""
+    """Show a CSV file as a table; one of nnlab's own in the way that belongs to it.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if not path.exists():
+        raise DataError(f"There is no {str(path)!r} here: neither a results directory nor a CSV file.")
     if path.name == SUMMARY and (manifest := read_manifest(path.parent)) is not None:
         table = partial(summary_table, judging=judging_of(manifest), all_rows=all_rows)
     else:

@@ -297,7 +297,11 @@ class CompareLossSettings(CompareSettings):
         _several(_specs),
         PlainSerializer(lambda specs: specs and [str(spec) for spec in specs]),
     ] = setting(
-        None, "Losses to compare (default: all that fit the task).", role="arms", panel="Arms", metavar="SPEC,SPEC"
+        None,
+        "Losses to compare (default: the usual ones for the task).",
+        role="arms",
+        panel="Arms",
+        metavar="SPEC,SPEC",
     )
     metric: str = setting(
         "auto",

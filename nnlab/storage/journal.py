@@ -201,7 +201,7 @@ def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
         row = _read_row(entry["row"])
         if "status" not in row:
             raise ValueError
-        layers = [_read_row(layer) for layer in entry.get("layers", ())]
+        layers = tuple(_read_row(layer) for layer in entry.get("layers", ()))
         return StoredRun(entry["run_id"], row, _read_curves(entry["curves"]), entry.get("reason", ""), layers)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _corrupt(path, number) from None

@@ -44,7 +44,8 @@ def save_model(directory: Path, model: SavedModel) -> None:
     with disk_errors(directory):
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        safetensors_numpy.save_file(dict(model.weights), new / WEIGHTS)
+        # Not save_file, which makes a file that only its owner may read, whatever the umask.
+        (new / WEIGHTS).write_bytes(safetensors_numpy.save(dict(model.weights)))
         content = {"schema_version": SCHEMA_VERSION, **model.description}
         (new / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)

@@ -101,9 +101,10 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
     names = [arm.name for arm in arms]
     seen: dict[str, str] = {}
     for arm in arms:
-        same = seen.setdefault(digest(identity(arm.settings)), arm.name)
-        if same != arm.name:
-            raise UsageError(f"{same!r} and {arm.name!r} are the same arm in two spellings. Give it once.")
+        what = digest(identity(arm.settings))
+        if what in seen:
+            raise UsageError(f"{seen[what]!r} and {arm.name!r} are the same arm in two spellings. Give it once.")
+        seen[what] = arm.name
     if settings.baseline is not None and settings.baseline not in names:
         near = did_you_mean(settings.baseline, names)
         raise UsageError(f"--baseline {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
