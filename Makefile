@@ -6,7 +6,7 @@ NNLAB := $(VENV)/bin/nnlab
 READY := $(VENV)/.ready
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint sweep-lr gradcheck clean help
+.PHONY: setup demo test lint sweep-lr compare-init compare-loss compare-schedule compare gradcheck clean help
 
 setup: $(READY) ## make the environment
 
@@ -20,7 +20,21 @@ demo: $(READY) ## which learning rate serves MNIST-1D? 16 rates x 10 seeds
 	$(NNLAB) sweep-lr --format table
 
 sweep-lr: $(READY) ## every recorded sweep of experiments/sweep-lr
-	@$(MAKE) --no-print-directory $(patsubst experiments/%.toml,results/%/summary.csv,$(wildcard experiments/sweep-lr/*.toml))
+	$(recorded)
+
+compare-init: $(READY) ## every recorded comparison of inits
+	$(recorded)
+
+compare-loss: $(READY) ## every recorded comparison of losses
+	$(recorded)
+
+compare-schedule: $(READY) ## every recorded comparison of schedules
+	$(recorded)
+
+compare: $(READY) ## every other recorded comparison
+	$(recorded)
+
+recorded = @$(MAKE) --no-print-directory $(patsubst experiments/%.toml,results/%/summary.csv,$(wildcard experiments/$@/*.toml))
 
 gradcheck: $(READY) ## the gradients of the whole catalogue
 	$(NNLAB) gradcheck --format table
@@ -42,4 +56,4 @@ clean: ## remove what can be made again, but not results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20

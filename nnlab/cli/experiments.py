@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -182,11 +183,14 @@ class _Work(Generic[S]):
         start, old = time.monotonic(), read_manifest(self.path)
         manifest = _started(self.experiment, self.given, old)
         facts = {} if old is None else dict(old.facts)
-        if training is not None:
-            manifest = self._train(training, manifest)
-        if self.journal.done() and (training is not None or old is None or old.finished is None):
-            facts |= self.study.probe(self.experiment)
-            self.account.spent("what is measured beside the runs")
+        with ThreadPoolExecutor(1, thread_name_prefix="beside") as aside:
+            is_new = training is not None or old is None or old.finished is None
+            measured = aside.submit(self._measured_beside) if is_new else None
+            if training is not None:
+                manifest = self._train(training, manifest)
+            if measured is not None and self.journal.done():
+                facts |= measured.result()
+                self.account.spent("what is measured beside the runs")
         conclusion = self._conclude(facts)
         self.account.spent("conclusion and files")
         spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
@@ -195,6 +199,12 @@ class _Work(Generic[S]):
             self.path,
             replace(manifest, finished=utc_now(), seconds=spent, notes=(*notes, *conclusion.notes), facts=facts),
         )
+
+    def _measured_beside(self) -> Facts:
+        """The study's own measurements, made while the runs are trained."""
+        import pandas  # noqa: F401 - the conclusion needs it: here it loads in time that is free
+
+        return self.study.probe(self.experiment)
 
     def _train(self, training: Training, manifest: Manifest) -> Manifest:
         """Train the missing runs, recording each as it ends; the manifest with what the machine is."""

@@ -57,21 +57,17 @@ def execute(
     stop = Event()
 
     def work(tile: Tile, data: TileData) -> list[Fitted]:
-        with single_threaded():
-            options = FitOptions(machine.device, stop, keep_weights, watch, on_epoch)
-            try:
-                return (
-                    looped.fit(tile, data, options)
-                    if tile.program.settings.engine == "loop"
-                    else fit(tile, data, options)
-                )
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                return [Fitted(failed(run, f"out of memory: {error}"), None) for run in tile.runs]
+        options = FitOptions(machine.device, stop, keep_weights, watch, on_epoch)
+        train = looped.fit if tile.program.settings.engine == "loop" else fit
+        try:
+            return train(tile, data, options)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return [Fitted(failed(run, f"out of memory: {error}"), None) for run in tile.runs]
 
     tiles = tiles_of(runs, sources.shape)
-    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tile") as pool:
+    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tile", initializer=_one_core) as pool:
         try:
             _drain(
                 pool, tiles, lambda tile: sources.tile_data(tile, machine.device), work, machine.threads, on_finished
@@ -102,12 +98,17 @@ def _drain(
             on_finished(future.result())
 
 
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """This thread computes on one core and flushes denormals: vanishing numbers cost no more than others."""
-    before = torch.get_num_threads()
+def _one_core() -> None:
+    """This thread computes on one core from now on, and flushes denormals: vanishing numbers cost no more than others."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Within, this thread computes on one core and flushes denormals. Not for use beside tiles: part of it is global."""
+    before = torch.get_num_threads()
+    _one_core()
     try:
         yield
     finally:
