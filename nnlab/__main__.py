@@ -1,5 +1,5 @@
 """`python -m nnlab`."""
 
-from nnlab.cli.app import main
+from nnlab.cli.app import program
 
-main()
+program()

@@ -56,7 +56,7 @@ def summary_rows(
         of_arm = runs[runs["arm"] == arm]
         row = _identity(of_arm, arm, factor) | _counts(of_arm, collapsed)
         for column, table in tables.items():
-            seeds = table.columns.get_indexer_for(of_arm["seed"].to_numpy())
+            seeds = [table.columns.get_loc(seed) for seed in of_arm["seed"]]
             row |= metric_cells(column, table.to_numpy(dtype=np.float64)[position][seeds])
         if timed:
             row |= _steps(of_arm["steps_to_threshold"].to_numpy(dtype=np.float64))

@@ -6,11 +6,18 @@ Shapes: P parameters in all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
+
+from nnlab.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from scipy.sparse import linalg
+else:
+    linalg = lazy("scipy.sparse.linalg")
 
 
 def largest_curvature(loss: Callable[[], Tensor], parameters: Sequence[Tensor], *, tolerance: float = 1e-4) -> float:
@@ -46,6 +53,6 @@ def largest_curvature(loss: Callable[[], Tensor], parameters: Sequence[Tensor], 
         return 0.0
     if total == 1:
         return float(product(np.ones(1))[0])
-    operator = LinearOperator((total, total), matvec=product, dtype=np.float64)
-    (largest,) = eigsh(operator, k=1, which="LA", tol=tolerance, v0=start, return_eigenvectors=False)
+    operator = linalg.LinearOperator((total, total), matvec=product, dtype=np.float64)
+    (largest,) = linalg.eigsh(operator, k=1, which="LA", tol=tolerance, v0=start, return_eigenvectors=False)
     return float(largest)
