@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nnlab import __version__
 from nnlab.cli.account import Account
+from nnlab.cli.answers import directory
 from nnlab.cli.best_model import BestModel
 from nnlab.cli.options import Given
 from nnlab.cli.output import note
-from nnlab.core.errors import PartialError, UsageError
+from nnlab.core.errors import PartialError
 from nnlab.core.settings import ExperimentSettings, OutputSettings
 from nnlab.storage.csv_files import (
     COMPARISONS,
@@ -32,7 +33,7 @@ from nnlab.storage.csv_files import (
     write_curves,
     write_runs,
 )
-from nnlab.storage.directory import canonical, default_directory, open_results
+from nnlab.storage.directory import canonical, open_results
 from nnlab.storage.journal import Journal, stored
 from nnlab.storage.manifest import (
     Manifest,
@@ -112,14 +113,8 @@ def answer(study: Study[S], given: Given[S]) -> None:
 
 def directory_of(experiment: Experiment, output: OutputSettings) -> Path:
     """Where the results go: --out itself, or under results/COMMAND/ by name or by content."""
-    if output.out is not None:
-        return Path(output.out)
-    if output.name is not None:
-        if Path(output.name).name != output.name or output.name in (".", ".."):
-            raise UsageError(f"--name takes the name of a directory, not {output.name!r}. A path goes to --out.")
-        return Path("results") / experiment.command / output.name
-    settings = experiment.settings
-    return default_directory(experiment.command, str(settings.data), str(settings.model), experiment.identity)
+    words = str(experiment.settings.data), str(experiment.settings.model)
+    return directory(experiment.command, words, experiment.identity, output)
 
 
 def _is_answered(experiment: Experiment, manifest: Manifest | None) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.activations import own_activation
-from nnlab.catalog.entry import LISTED_AS, Key, configured, find, keys
+from nnlab.catalog.entry import LISTED_AS, Key, configured, find, first_line, keys
 from nnlab.catalog.index import KINDS
 from nnlab.catalog.inits import own_init
 from nnlab.catalog.losses import own_loss
@@ -112,7 +112,7 @@ def _properties(kind: str, spec: Spec, entry: Entry, portrait: Portrait) -> list
 
 def _first_sentence(entry: Entry) -> str:
     """The docstring's first line; who proposed it stands in a column of its own."""
-    return (inspect.getdoc(entry.function) or "").partition("\n")[0].partition(_SOURCE)[0].strip()
+    return first_line(entry.function).partition(_SOURCE)[0].strip()
 
 
 def _paragraph(function: Callable[..., object]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.data import load
+from nnlab.catalog.entry import first_line
 from nnlab.catalog.inits import resolve_gain
 from nnlab.core.kinds import Value
 from nnlab.core.lazy import lazy
@@ -62,13 +62,13 @@ def _activation(entry: Activation, _spec: Spec, values: Values) -> Portrait:
     z = torch.linspace(-4.0, 4.0, _POINTS, dtype=torch.float64)
     h = entry.function(z, **values)
     slope = entry.slope(h if entry.slope_of == "output" else z, **values)
-    facts = {"slope": _first_line(entry.slope), "gain=auto": repr(entry.gain(**values))}
+    facts = {"slope": first_line(entry.slope), "gain=auto": repr(entry.gain(**values))}
     return Portrait(facts, (_curves({"z": z, "f(z)": h, "slope": slope}),))
 
 
 def _loss(entry: Loss, _spec: Spec, values: Values) -> Portrait:
     """The loss of one row and its slope: by the residual for a distance, else by the score for the targets 0 and 1."""
-    facts = {"slope": _first_line(entry.gradient)} if entry.gradient else {}
+    facts = {"slope": first_line(entry.gradient)} if entry.gradient else {}
     score = torch.linspace(-4.0, 4.0, _POINTS, dtype=torch.float64)
     if entry.link == "identity":
         loss, slope = _row_loss(entry, score, 0, values)
@@ -101,7 +101,7 @@ def _init(entry: Init, _spec: Spec, values: Values) -> Portrait:
     expected = math.sqrt(entry.variance(shape, **values))
     counts, edges = np.histogram(weights.flatten().numpy(), _BINS)
     facts = {
-        "variance": _first_line(entry.variance),
+        "variance": first_line(entry.variance),
         "histogram": f"{_SIDE} x {_SIDE} weights at seed 0{rescaled}",
         "standard deviation": repr(weights.std(correction=0).item()),
         "expected": "" if math.isnan(expected) else repr(expected),
@@ -143,10 +143,6 @@ def _curves(columns: Mapping[str, Tensor]) -> pd.DataFrame:
 def _counted(names: tuple[str, ...]) -> str:
     more = ", ..." if len(names) > _NAMED else ""
     return f"{len(names)}: {', '.join(names[:_NAMED])}{more}"
-
-
-def _first_line(function: Callable[..., object]) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 PORTRAITS: Final[Mapping[str, Callable[[Any, Spec, Values], Portrait]]] = {
