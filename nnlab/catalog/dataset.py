@@ -78,7 +78,7 @@ class Dataset:
         given: parts that the data brings of its own, as (x, y).
         standardize: whether inputs and regression targets are to be scaled by the training part: true for tables.
         missing: what was asked for missing cells.
-        row_shape: shape of one row before it was flattened to D numbers.
+        row_shape: shape of one row before it was flattened to D numbers: (D,), (channels, steps) or (channels, height, width).
         split_column: what `--split group:` or `time:` goes by.
         notes: what the person should hear of (rows dropped).
     """
@@ -95,6 +95,10 @@ class Dataset:
     row_shape: tuple[int, ...] = ()
     split_column: SplitColumn | None = None
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.row_shape:
+            object.__setattr__(self, "row_shape", (self.x.shape[1],))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -147,5 +151,5 @@ def from_arrays(
         class_names=class_names,
         given={part: (px.astype(np.float64), typed(py)) for part, (px, py) in given.items()},
         standardize=standardize,
-        row_shape=row_shape or (x.shape[1],),
+        row_shape=row_shape,
     )

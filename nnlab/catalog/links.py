@@ -110,9 +110,14 @@ def decide(scores: Tensor, link: str) -> Tensor:
     return scores.max(-2).indices
 
 
+def gives_probabilities(link: str) -> bool:
+    """Whether the link makes probabilities of the scores."""
+    return link in _PROBABILITY_LINKS
+
+
 def probabilities(scores: Tensor, link: str) -> Tensor | None:
     """The probability of every class, [..., C, B], two rows for one score; None where the link gives none."""
-    if link not in _PROBABILITY_LINKS:
+    if not gives_probabilities(link):
         return None
     predicted = LINKS[link](scores)
     return torch.cat([1.0 - predicted, predicted], -2) if scores.shape[-2] == 1 else predicted

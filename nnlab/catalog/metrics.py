@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.links import LINKS, aligned, decide, probabilities
+from nnlab.catalog.links import LINKS, aligned, decide, gives_probabilities, probabilities
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Metric:
         higher_is_better: which way is up.
         words: for a table's header and help.
         source: who defined it, or the function of scikit-learn that it equals.
+        of_probabilities: it needs them; where the loss's link gives none, it does not apply.
     """
 
     function: Callable[..., Tensor]
@@ -74,6 +75,11 @@ class Metric:
     higher_is_better: bool
     words: str
     source: str
+    of_probabilities: bool = False
+
+    def applies(self, task: Task, link: str) -> bool:
+        """Whether it can be taken of scores that this link makes predictions of."""
+        return task in self.tasks and (gives_probabilities(link) or not self.of_probabilities)
 
 
 def measure(
@@ -85,7 +91,7 @@ def measure(
     target_mean: Tensor | float = 0.0,
     target_scale: Tensor | float = 1.0,
 ) -> dict[str, Tensor]:
-    """Every metric of the task, by name, one number a run, [R].
+    """Every metric that applies to the task and the link, by name, one number a run, [R].
 
     Args:
         scores: [R, C, B], or [R, 1, B] for one score a row.
@@ -100,7 +106,7 @@ def measure(
         view: Classified | Predicted = predicted(scores, targets, link, target_mean, target_scale)
     else:
         view = classified(scores, targets, link)
-    return {name: metric.function(view) for name, metric in METRICS.items() if task in metric.tasks}
+    return {name: metric.function(view) for name, metric in METRICS.items() if metric.applies(task, link)}
 
 
 def classified(scores: Tensor, targets: Tensor, link: str) -> Classified:
@@ -150,10 +156,9 @@ def brier(rows: Classified) -> Tensor:
     """The mean over rows of the sum over classes of (p_c - onehot_c)^2, halved where there are two classes.
 
     Halved, it is the mean of (p_1 - y)^2: from 0 to 1 for two classes, 0 to 2 for more, as scikit-learn has it
-    (`scale_by_half="auto"`). NaN where the loss gives no probabilities.
+    (`scale_by_half="auto"`).
     """
-    if rows.probabilities is None:
-        return _no_number(rows)
+    assert rows.probabilities is not None
     right = rows.probabilities.gather(-2, rows.classes.unsqueeze(-2)).squeeze(-2)
     # sum of (p - onehot)^2 = sum of p^2 - 2 p_y + 1
     squares = rows.probabilities.square().sum(-2) - 2.0 * right + 1.0
@@ -161,22 +166,32 @@ def brier(rows: Classified) -> Tensor:
 
 
 def ece(rows: Classified) -> Tensor:
-    """The expected calibration error of the top probability, over 15 bins of equal width, closed above.
+    """The calibration error of the top probability, debiased: root mean square gap to the accuracy, over 15 bins.
 
-    The mean over rows of |accuracy - mean top probability| of the row's bin (Guo et al. 2017, eq. 3). Biased upwards
-    when rows are few. NaN where the loss gives no probabilities.
+    The root of `squared_calibration_error`, and 0 where that is below 0: then the rows show no error at all.
     """
-    if rows.probabilities is None:
-        return _no_number(rows)
+    return squared_calibration_error(rows).clamp(min=0.0).sqrt()
+
+
+def squared_calibration_error(rows: Classified) -> Tensor:
+    """The mean over rows of the squared gap between accuracy and mean top probability in the row's bin, debiased.
+
+    15 bins of equal width, closed above. In a bin of n rows with accuracy a and mean top probability p, (p - a)^2 is too
+    large by the variance of a, which a (1 - a) / (n - 1) estimates without bias. So the mean over many draws of the rows
+    is the true one, where that of |p - a| stays clear of 0 however well calibrated the network is. One draw may come
+    out below 0. A bin of one row tells nothing of its variance and counts as 0.
+
+    Source: Ferro and Fricker 2012 (reliability); Kumar, Liang and Ma 2019, whose plug-in estimate it corrects.
+    """
+    assert rows.probabilities is not None
     top = rows.probabilities.amax(-2)
     bins = (top * NUM_BINS).ceil().long().sub_(1).clamp_(0, NUM_BINS - 1)
-    surplus = (rows.decided == rows.classes).to(top.dtype) - top
-    in_bin = top.new_zeros(top.shape[0], NUM_BINS).scatter_add_(-1, bins, surplus)
-    return in_bin.abs().sum(-1) / top.shape[-1]
-
-
-def _no_number(rows: Classified) -> Tensor:
-    return torch.full_like(rows.confusion[:, 0, 0], torch.nan)
+    right = (rows.decided == rows.classes).to(top.dtype)
+    empty = top.new_zeros(top.shape[0], NUM_BINS)
+    n, hits, mass = (empty.scatter_add(-1, bins, each) for each in (torch.ones_like(top), right, top))
+    # n times the bin's term: hits = n a, mass = n p.
+    terms = ((mass - hits).square() - hits * (n - hits) / (n - 1.0)) / n
+    return torch.where(n > 1.0, terms, 0.0).sum(-1) / top.shape[-1]
 
 
 def mae(rows: Predicted) -> Tensor:
@@ -213,9 +228,21 @@ METRICS: Final[Mapping[str, Metric]] = {
     ),
     "macro_f1": Metric(macro_f1, _CLASSES, True, "mean F1 of the classes", "sklearn.metrics.f1_score, macro"),
     "brier": Metric(
-        brier, _CLASSES, False, "squared error of the probabilities", "Brier 1950; sklearn.metrics.brier_score_loss"
+        brier,
+        _CLASSES,
+        False,
+        "squared error of the probabilities",
+        "Brier 1950; sklearn.metrics.brier_score_loss",
+        of_probabilities=True,
     ),
-    "ece": Metric(ece, _CLASSES, False, "expected calibration error, 15 bins", "Guo et al. 2017, eq. 3"),
+    "ece": Metric(
+        ece,
+        _CLASSES,
+        False,
+        "calibration error of the top probability, debiased",
+        "Ferro and Fricker 2012; Kumar, Liang and Ma 2019",
+        of_probabilities=True,
+    ),
     "mae": Metric(mae, _NUMBERS, False, "mean absolute error", "sklearn.metrics.mean_absolute_error"),
     "rmse": Metric(rmse, _NUMBERS, False, "root mean squared error", "sklearn.metrics.root_mean_squared_error"),
     "median_ae": Metric(median_ae, _NUMBERS, False, "median absolute error", "sklearn.metrics.median_absolute_error"),

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from nnlab.catalog.entry import configured
 from nnlab.catalog.inits import Init, init_named, resolve_gain
-from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of
+from nnlab.catalog.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
 from nnlab.diagnostics.passes import NORM_EPSILON, elementwise
@@ -114,6 +114,8 @@ def _through_layer(layer: Layer, moments: _Moments, law: _Law, found: list[Tenso
             added = _through(inner, moments, law, found)
             second = moments.second + 2 * moments.first * added.first + added.second
             return _Moments(moments.first + added.first, second)
+        case _:
+            raise TypeError(f"no moments of {type(layer).__name__}; see passes.is_probed")
 
 
 def _normal(q: Tensor) -> _Moments:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
-from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
+from nnlab.catalog.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, walk
 from nnlab.core.spec import Spec
 
 NORM_EPSILON: Final = 1e-5  # PyTorch's default, for both norms
@@ -101,6 +101,11 @@ def scores_and_passes(layers: Layers, weights: Mapping[str, Tensor], x: Tensor) 
     return scores, passes
 
 
+def is_probed(layers: Layers) -> bool:
+    """Whether the signal can be followed through every layer of a network."""
+    return all(isinstance(layer, Linear | Activate | Norm | Dropout | Residual) for _, layer in walk(layers))
+
+
 def _through(layers: Layers, weights: Mapping[str, Tensor], prefix: str, h: Tensor, passes: list[LinearPass]) -> Tensor:
     for index, layer in enumerate(layers):
         h = _through_layer(layer, weights, f"{prefix}{index}", h, passes)
@@ -129,6 +134,8 @@ def _through_layer(
             return x
         case Residual(inner):
             return x + _through(inner, weights, f"{name}.inner.", x, passes)
+        case _:
+            raise TypeError(f"no pass through {type(layer).__name__}; see is_probed")
 
 
 def share_of_dead(activated: ActivatedPass) -> dict[str, Tensor]:

@@ -19,8 +19,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from nnlab.catalog.layers import Layers, parameters
 from nnlab.catalog.losses import Loss
-from nnlab.catalog.models import Layers, parameters
 from nnlab.core.kinds import Value
 from nnlab.diagnostics.passes import LinearPass, scores_and_passes, share_of_dead, share_of_saturated
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
-from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
-from nnlab.engine.arrays import Product, Whole, padded, shaped, whole
+from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
+from nnlab.engine.arrays import Product, Whole, like, padded, rows_of, shaped, whole
 
 NORM_EPSILON = 1e-5  # PyTorch's default, for both norms
 NORM_MOMENTUM = 0.1
@@ -44,6 +44,32 @@ class Weights:
     buffers: dict[str, Tensor]
     fused: bool
 
+    def put(self, name: str, gradient: Tensor) -> None:
+        """Take the gradient of a parameter."""
+        if self.fused:
+            self.gradients[name].add_(gradient)
+        else:
+            self.gradients[name].copy_(gradient)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a kernel stands.
+
+    Attributes:
+        weights: what the network reads and writes.
+        name: of the layer, whose parameters' names begin with it.
+        width: B, rows of a batch.
+        masks: draws dropout masks, given an array of their shape and layout, and p.
+        first: no layer before this one needs its input's gradient.
+    """
+
+    weights: Weights
+    name: str
+    width: int
+    masks: Callable[[Tensor, float], Tensor]
+    first: bool
+
 
 class Kernel(Protocol):
     """A layer of every run of a tile."""
@@ -58,19 +84,21 @@ class Kernel(Protocol):
 class LinearKernel:
     """z = W x + b: one batched product forward, two backward."""
 
-    def __init__(self, layer: Linear, weights: Weights, name: str, width: int, *, first: bool) -> None:
+    def __init__(self, layer: Linear, site: Site) -> None:
+        weights, name = site.weights, site.name
         self.weights = weights
         self.weight = weights.parameters[f"{name}.weight"]
         self.bias = weights.parameters[f"{name}.bias"].unsqueeze(2) if layer.bias else None
         self.weight_gradient = weights.gradients[f"{name}.weight"]
         self.bias_gradient = weights.gradients[f"{name}.bias"] if layer.bias else None
-        make = partial(padded, self.weight.shape[0], dtype=self.weight.dtype, device=self.weight.device)
-        self.z = make(layer.outputs, width)
-        self.dx = None if first else make(layer.inputs, width)
+        rows = min(rows_of(self.weight), self.weight.stride(0) if self.bias is None else self.bias.stride(0))
+        make = partial(padded, dtype=self.weight.dtype, device=self.weight.device)
+        self.z = make(self.weight.shape[0], layer.outputs, site.width, rows=rows)
         self.weight_T = self.weight.transpose(1, 2)
-        self.forwards = Product(self.z, layer.inputs)
-        self.backwards = None if self.dx is None else Product(self.dx, layer.outputs)
-        self.outer = Product(self.weight, width)
+        self.forwards = Product(self.z, layer.inputs, room=rows)
+        self.outer = Product(self.weight, site.width, room=rows)
+        self.first = site.first
+        self.dx: Tensor | None = None
         self.x: Tensor | None = None
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
@@ -82,7 +110,7 @@ class LinearKernel:
 
     def backward(self, d: Tensor) -> Tensor:
         # The input's gradient first: in a fused step the next line changes the weight that it is computed from.
-        dx = d if self.dx is None or self.backwards is None else self.backwards.to(self.dx, self.weight_T, d)
+        dx = d if self.first else self._backward_to_input(d)
         if self.weights.fused:
             self.outer.plus(self.weight_gradient, d, self.x_T, self.weight_gradient)
         else:
@@ -94,11 +122,35 @@ class LinearKernel:
                 torch.sum(d, 2, out=self.bias_gradient)
         return dx
 
+    def _backward_to_input(self, d: Tensor) -> Tensor:
+        if self.dx is None:
+            assert self.x is not None
+            self.dx = like(self.x)
+            self.backwards = Product(self.dx, self.weight.shape[1])
+        return self.backwards.to(self.dx, self.weight_T, d)
+
+
+class FreeKernel:
+    """h = theta for every row."""
+
+    def __init__(self, layer: Free, site: Site) -> None:
+        self.weights, self.name = site.weights, f"{site.name}.weight"
+        self.theta = site.weights.parameters[self.name]
+        make = partial(padded, dtype=self.theta.dtype, device=self.theta.device)
+        self.h = make(self.theta.shape[0], layer.outputs, site.width)
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        return self.h.copy_(self.theta.expand_as(self.h))
+
+    def backward(self, d: Tensor) -> Tensor:
+        self.weights.put(self.name, d.sum(2, keepdim=True))
+        return d
+
 
 class ActivateKernel:
     """h = f(z); the slope is taken from the output where f allows it, so that z need not be kept."""
 
-    def __init__(self, layer: Activate) -> None:
+    def __init__(self, layer: Activate, site: Site) -> None:  # noqa: ARG002
         entry = activation_named(layer.activation)
         values = configured(entry.function, layer.activation, what="--activation")
         self.function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
@@ -130,12 +182,12 @@ class ActivateKernel:
 class NormKernel:
     """Layer norm (over features) or batch norm (over rows), with PyTorch's epsilon and running statistics."""
 
-    def __init__(self, layer: Norm, weights: Weights, name: str) -> None:
-        self.weights = weights
+    def __init__(self, layer: Norm, site: Site) -> None:
+        self.weights, name = site.weights, site.name
         self.dim = 1 if layer.over == "layer" else 2
         self.name = name
-        self.weight = weights.parameters[f"{name}.weight"].unsqueeze(2)
-        self.bias = weights.parameters[f"{name}.bias"].unsqueeze(2)
+        self.weight = site.weights.parameters[f"{name}.weight"].unsqueeze(2)
+        self.bias = site.weights.parameters[f"{name}.bias"].unsqueeze(2)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         if self.dim == 2 and not training:
@@ -147,7 +199,7 @@ class NormKernel:
                 self._remember(mean.squeeze(2), variance.squeeze(2), x.shape[2])
         self.inverse = (variance + NORM_EPSILON).rsqrt_()
         self.normal = (x - mean).mul_(self.inverse)
-        h = shaped(torch.zeros_like(whole(x)), x)
+        h = like(x)
         return torch.addcmul(self.bias, self.normal, self.weight, out=h)
 
     def _remember(self, mean: Tensor, variance: Tensor, num_rows: int) -> None:
@@ -160,26 +212,22 @@ class NormKernel:
         g = d * self.weight
         spread = self.normal.mul((g * self.normal).mean(self.dim, keepdim=True))
         dx = g.sub_(g.mean(self.dim, keepdim=True)).sub_(spread).mul_(self.inverse)
-        for name, gradient in (("weight", (d * self.normal).sum(2)), ("bias", d.sum(2))):
-            into = self.weights.gradients[f"{self.name}.{name}"]
-            if self.weights.fused:
-                into.add_(gradient)
-            else:
-                into.copy_(gradient)
+        self.weights.put(f"{self.name}.weight", (d * self.normal).sum(2))
+        self.weights.put(f"{self.name}.bias", d.sum(2))
         return d.copy_(dx)
 
 
 class DropoutKernel:
     """h = x mask / (1 - p) in training; the masks come from the seeds' own streams."""
 
-    def __init__(self, layer: Dropout, masks: Callable[[int, int, float], Tensor]) -> None:
+    def __init__(self, layer: Dropout, site: Site) -> None:
         self.p = layer.p
-        self.masks = masks
+        self.masks = site.masks
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         if not training:
             return x
-        self.mask = whole(self.masks(x.shape[1], x.shape[2], self.p))
+        self.mask = whole(self.masks(x, self.p))
         return shaped(whole(x) * self.mask, x)
 
     def backward(self, d: Tensor) -> Tensor:
@@ -194,10 +242,11 @@ class ResidualKernel:
         self.inner = inner
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        return shaped(whole(x) + whole(run_forward(self.inner, x, training)), x)
+        self.h = run_forward(self.inner, x, training)
+        return torch.add(x, self.h, out=like(x))
 
     def backward(self, d: Tensor) -> Tensor:
-        through = run_backward(self.inner, shaped(whole(d).clone(), d))
+        through = run_backward(self.inner, like(self.h).copy_(d))
         whole(d).add_(whole(through))
         return d
 
@@ -217,35 +266,34 @@ def run_backward(kernels: list[Kernel], d: Tensor) -> Tensor:
 
 
 def kernels(
-    layers: Layers, weights: Weights, width: int, masks: Callable[[int, int, float], Tensor], prefix: str = ""
+    layers: Layers, weights: Weights, width: int, masks: Callable[[Tensor, float], Tensor], prefix: str = ""
 ) -> list[Kernel]:
     """A kernel for each layer, with buffers for batches of `width` rows."""
 
     def kernel(layer: Layer, name: str) -> Kernel:
-        match layer:
-            case Linear():
-                return LinearKernel(layer, weights, name, width, first=name == "0")
-            case Activate():
-                return ActivateKernel(layer)
-            case Norm():
-                return NormKernel(layer, weights, name)
-            case Dropout():
-                return DropoutKernel(layer, masks)
-            case Residual(inner):
-                return ResidualKernel(kernels(inner, weights, width, masks, f"{name}.inner."))
+        if isinstance(layer, Residual):
+            return ResidualKernel(kernels(layer.inner, weights, width, masks, f"{name}.inner."))
+        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, first=name == "0"))
 
     return [kernel(layer, f"{prefix}{index}") for index, layer in enumerate(layers)]
 
 
-def running_statistics(parameters: Mapping[str, Tensor], layers: Layers, prefix: str = "") -> dict[str, Tensor]:
+def running_statistics(parameters: Mapping[str, Tensor], layers: Layers) -> dict[str, Tensor]:
     """Fresh running statistics for every batch norm: mean 0, variance 1."""
     found: dict[str, Tensor] = {}
-    for index, layer in enumerate(layers):
-        name = f"{prefix}{index}"
+    for name, layer in walk(layers):
         if isinstance(layer, Norm) and layer.over == "batch":
             like = parameters[f"{name}.weight"]
             found[f"{name}.running_mean"] = torch.zeros_like(like)
             found[f"{name}.running_var"] = torch.ones_like(like)
-        elif isinstance(layer, Residual):
-            found |= running_statistics(parameters, layer.inner, f"{name}.inner.")
     return found
+
+
+# A new kind of layer is a line here; a kernel is made of (layer, site).
+KERNELS: Final[Mapping[type[Layer], Callable[[Any, Site], Kernel]]] = {
+    Linear: LinearKernel,
+    Free: FreeKernel,
+    Activate: ActivateKernel,
+    Norm: NormKernel,
+    Dropout: DropoutKernel,
+}

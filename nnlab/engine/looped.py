@@ -7,7 +7,8 @@ engine's arithmetic: PyTorch's layers, PyTorch's losses, PyTorch's optimizers an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.entry import configured
+from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
 from nnlab.catalog.metrics import measure
-from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
 from nnlab.catalog.optimizers import optimizer_values
 from nnlab.catalog.torch_optimizers import torch_optimizer
 from nnlab.core.records import Run
@@ -70,25 +71,35 @@ class Skip(nn.Module):
         return h
 
 
+class Constant(nn.Module):
+    """The parameters themselves, for every row."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight.T.expand(x.shape[0], -1)
+
+
+def _norm(layer: Norm) -> nn.Module:
+    return nn.LayerNorm(layer.channels) if layer.over == "layer" else nn.BatchNorm1d(layer.channels)
+
+
+# How each kind of layer is written in PyTorch, given the run's dropout stream.
+MODULES: Final[Mapping[type[Layer], Callable[[Any, torch.Generator], nn.Module]]] = {
+    Linear: lambda layer, _: nn.Linear(layer.inputs, layer.outputs, layer.bias),
+    Free: lambda layer, _: Constant(layer.outputs),
+    Activate: lambda layer, _: Elementwise(layer),
+    Norm: lambda layer, _: _norm(layer),
+    Dropout: lambda layer, dropout: StreamedDropout(layer.p, dropout),
+    Residual: lambda layer, dropout: Skip(module_of(layer.inner, dropout)),
+}
+
+
 def module_of(layers: Layers, dropout: torch.Generator) -> nn.Sequential:
     """The network as PyTorch's own modules; its parameters have the names that the description gives them."""
-
-    def module(layer: Layer) -> nn.Module:
-        match layer:
-            case Linear(inputs, outputs, bias):
-                return nn.Linear(inputs, outputs, bias)
-            case Activate():
-                return Elementwise(layer)
-            case Norm("layer", features):
-                return nn.LayerNorm(features)
-            case Norm(_, features):
-                return nn.BatchNorm1d(features)
-            case Dropout(p):
-                return StreamedDropout(p, dropout)
-            case Residual(inner):
-                return Skip(module_of(inner, dropout))
-
-    return nn.Sequential(*(module(layer) for layer in layers))
+    return nn.Sequential(*(MODULES[type(layer)](layer, dropout) for layer in layers))
 
 
 def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:

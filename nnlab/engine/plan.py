@@ -7,15 +7,19 @@ into tiles small enough that weights and activations stay in cache while a tile 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import torch
+
 from nnlab.catalog.entry import configured, find, keys
 from nnlab.catalog.inits import init_named
+from nnlab.catalog.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
 from nnlab.catalog.losses import Loss, loss_named
-from nnlab.catalog.models import MODELS, Layers, Linear, Norm, Residual, activation_of, parameters
+from nnlab.catalog.models import MODELS, Row
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.errors import UsageError
@@ -23,6 +27,7 @@ from nnlab.core.kinds import Value
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings, Task
 from nnlab.core.spec import Spec
+from nnlab.engine.arrays import padded_rows
 
 # Kinds whose values are numbers that may differ between the runs of one program.
 _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction", "Probability"})
@@ -37,17 +42,22 @@ class Shape:
     """What the data say of the network's ends and of the program's length.
 
     Attributes:
-        features: D.
+        row: the shape of a row's features.
         num_classes: C, or 0 for regression.
         num_train, num_val, num_test: rows of the parts.
     """
 
     task: Task
-    features: int
+    row: Row
     num_classes: int
     num_train: int
     num_val: int
     num_test: int
+
+    @property
+    def features(self) -> int:
+        """D: numbers in a row."""
+        return math.prod(self.row)
 
 
 @dataclass(frozen=True)
@@ -104,34 +114,29 @@ class Program:
 
     @property
     def num_weights(self) -> int:
-        total = 0
-        for parameter in parameters(self.layers):
-            size = 1
-            for length in parameter.shape:
-                size *= length
-            total += size
-        return total
+        return sum(math.prod(parameter.shape) for parameter in parameters(self.layers))
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Rows that each parameter's block has room for: more than it has where its layer's products are the faster for it."""
+        found = {parameter.name: 0 for parameter in parameters(self.layers)}
+        for name, layer in walk(self.layers):
+            if isinstance(layer, Linear):
+                dtype = getattr(torch, self.settings.dtype)
+                columns = (self.batch_size, layer.inputs)
+                found[f"{name}.weight"] = padded_rows(layer.outputs, layer.inputs, *columns, dtype=dtype)
+        return found
 
     @property
     def num_units(self) -> int:
         """Outputs of all layers for one row: what a forward pass keeps."""
-        return _units(self.layers)
+        return sum(layer.units for _, layer in walk(self.layers))
 
     @property
     def tile_size(self) -> int:
         """Runs that go through the program together."""
         elements = 2 * self.num_weights + 2 * self.num_units * self.batch_size
         return max(1, min(_LARGEST_TILE, _TILE_ELEMENTS // elements))
-
-
-def _units(layers: Layers) -> int:
-    total = 0
-    for layer in layers:
-        if isinstance(layer, Linear):
-            total += layer.outputs
-        elif isinstance(layer, Residual):
-            total += _units(layer.inner)
-    return total
 
 
 @dataclass(frozen=True)
@@ -159,9 +164,7 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     assert settings.activation is not None
     outputs = loss_named(settings.loss).outputs[shape.task]
     values = configured(model.function, settings.model, what="--model")
-    return model.function(
-        shape.features, shape.num_classes if outputs == "classes" else 1, settings.activation, **values
-    )
+    return model.function(shape.row, shape.num_classes if outputs == "classes" else 1, settings.activation, **values)
 
 
 def program_of(run: Run, shape: Shape) -> Program:
@@ -182,20 +185,12 @@ def program_of(run: Run, shape: Shape) -> Program:
         }
     )
     program = Program(shape, blank, layers_of(settings, shape))
-    if shape.num_train % program.batch_size == 1 and _has_batch_norm(program.layers):
+    if shape.num_train % program.batch_size == 1 and has_batch_norm(program.layers):
         raise UsageError(
             f"--batch-size {settings.batch_size} leaves one row of {shape.num_train} for the last batch, and batch norm "
             f"can't scale one row. Take another batch size."
         )
     return program
-
-
-def _has_batch_norm(layers: Layers) -> bool:
-    return any(
-        (isinstance(layer, Norm) and layer.over == "batch")
-        or (isinstance(layer, Residual) and _has_batch_norm(layer.inner))
-        for layer in layers
-    )
 
 
 def _program_schedule(schedule: Spec) -> Spec:

@@ -17,7 +17,7 @@ from nnlab.catalog.losses import Loss
 from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
-from nnlab.engine.arrays import padded, padded_copy, shaped, whole, wide
+from nnlab.engine.arrays import chosen_of, like, padded, shaped, whole, wide
 from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
 from nnlab.engine.plan import Program, axes_of
 from nnlab.engine.rows import Batch
@@ -60,10 +60,14 @@ class Population:
 
     def _take(self, values: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         """Lay the parameters out for the runs there are now, and forget the kernels made for others."""
-        layout = partial(padded, len(self.runs), dtype=self.dtype, device=self.device)
-        named = {name: layout(*value.shape[1:]).copy_(value) for name, value in values.items()}
+
+        def layout(name: str) -> Tensor:
+            shape = values[name].shape[1:]
+            return padded(len(self.runs), *shape, dtype=self.dtype, device=self.device, rows=self.program.rows[name])
+
+        named = {name: layout(name).copy_(value) for name, value in values.items()}
         fused = self._is_plain_sgd()
-        gradients = named if fused else {name: layout(*value.shape[1:]) for name, value in values.items()}
+        gradients = named if fused else {name: layout(name) for name in values}
         self.weights = Weights(named, gradients, buffers or running_statistics(named, self.program.layers), fused)
         self.kernels: dict[int, list[Kernel]] = {}
         self.losses: dict[int, _LossBuffers] = {}
@@ -85,17 +89,17 @@ class Population:
         self.state = {name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()}
         buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
         if self.averaged is not None:
-            self.averaged = {name: padded_copy(value[chosen], value) for name, value in self.averaged.items()}
+            self.averaged = {name: chosen_of(value, chosen) for name, value in self.averaged.items()}
         self._take({name: value[chosen] for name, value in self.weights.parameters.items()}, buffers)
 
-    def masks(self, num_units: int, width: int, p: float) -> Tensor:
-        """Dropout masks [R, H, B], 0 or 1 / (1 - p); runs of one seed share theirs."""
-        mask = padded(len(self.runs), num_units, width, dtype=self.dtype, device=self.device)
+    def masks(self, x: Tensor, p: float) -> Tensor:
+        """Dropout masks for `x` [R, H, B], 0 or 1 / (1 - p), in its layout; runs of one seed share theirs."""
+        mask = like(x)
         seeds = list(self.dropout)
         living = set(self.seed_of_run.tolist())
         for index, seed in enumerate(seeds):
             if index in living:
-                kept = torch.rand(num_units, width, generator=self.dropout[seed], dtype=torch.float64) >= p
+                kept = torch.rand(*x.shape[1:], generator=self.dropout[seed], dtype=torch.float64) >= p
                 mask[self.seed_of_run == index] = kept.to(mask) / (1 - p)
         return mask
 
@@ -192,7 +196,7 @@ class _LossBuffers:
         filled = batch.y.shape[-1]
         self.scores_RCB = scores.new_zeros(*scores.shape[:2], filled)
         self.width = batch.width
-        self.d = padded(*scores.shape, dtype=scores.dtype, device=scores.device)
+        self.d = like(scores)
         self.function: Callable[[Tensor, Tensor], Tensor] = partial(self.entry.function, **self.values)
 
     def weighted(self, scores: Tensor, batch: Batch) -> Tensor:

@@ -65,7 +65,7 @@ class Sources:
         dataset, parts = self.dataset(run.settings), self.parts(run.settings, run.seed)
         return Shape(
             task=dataset.task,
-            features=parts.train.x.shape[1],
+            row=dataset.row_shape,
             num_classes=dataset.num_classes,
             num_train=len(parts.train.y),
             num_val=0 if parts.val is None else len(parts.val.y),

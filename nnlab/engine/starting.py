@@ -14,7 +14,8 @@ from torch import Tensor
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
 from nnlab.catalog.inits import Init, init_named, resolve_gain
-from nnlab.catalog.models import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, parameters
+from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, parameters
+from nnlab.core.errors import UsageError
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
 from nnlab.engine.plan import Program, gain_activation
@@ -74,6 +75,8 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
             weight = weights[f"{name}.weight"]
             weight *= rescale((x @ weight.T).std())
             return F.linear(x, weight, weights.get(f"{name}.bias"))
+        case Free():
+            return weights[f"{name}.weight"].T.expand(len(x), -1)
         case Activate(activation):
             entry = activation_named(activation)
             h: Tensor = entry.function(x, **configured(entry.function, activation, what="--activation"))
@@ -86,3 +89,7 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
             return x
         case Residual(inner):
             return x + _through(inner, x, weights, f"{name}.inner.", rescale)
+        case _:
+            raise UsageError(
+                f"--init lsuv measures what layers of weights give, and has no rule for {type(layer).__name__}."
+            )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nnlab.catalog.models import Dropout, Layers, Norm, Residual
+from nnlab.catalog.layers import is_random
 from nnlab.catalog.rate_tables import lr_table
 from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.records import Run
@@ -169,21 +169,12 @@ def starting_sharpness(run: Run) -> float | None:
     run = replace(run, settings=double)
     sources = Sources()
     program = program_of(run, sources.shape(run))
-    if _is_random(program.layers):
+    if is_random(program.layers):
         return None
     part = sources.tile_data(Tile(program, (run,)), torch.device("cpu")).train
     model, loss = starting_model(program, run, part.x[0]), plain_loss(program)
     with single_threaded():
         return largest_curvature(lambda: loss(model(part.x[0]), part.y[0]), list(model.parameters()))
-
-
-def _is_random(layers: Layers) -> bool:
-    return any(
-        isinstance(layer, Dropout)
-        or (isinstance(layer, Norm) and layer.over == "batch")
-        or (isinstance(layer, Residual) and _is_random(layer.inner))
-        for layer in layers
-    )
 
 
 def versions() -> Mapping[str, str]:

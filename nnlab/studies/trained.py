@@ -32,7 +32,7 @@ def description_of(fitted: Fitted, sources: Sources) -> dict[str, Any]:
         "run_id": run.run_id,
         "seed": run.seed,
         "settings": run.settings.spelled(),
-        "features": shape.features,
+        "row": list(shape.row),
         "num_classes": shape.num_classes,
         "scores": {name: value for name, value in fitted.record.scores.items() if np.isfinite(value)},
         "preprocessing": sources.parts(run.settings, run.seed).preprocessing.to_json(),
@@ -78,7 +78,7 @@ def _scores(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], x
     """Scores [C, N], in float64."""
     settings = RunSettings.checked(description["settings"])
     preprocessing = description["preprocessing"]
-    shape = Shape(preprocessing["task"], description["features"], description["num_classes"], 0, 0, 0)
+    shape = Shape(preprocessing["task"], tuple(description["row"]), description["num_classes"], 0, 0, 0)
     model = module_of(layers_of(settings, shape), torch.Generator()).double().eval()
     model.load_state_dict({name: torch.from_numpy(w).double() for name, w in weights.items()}, strict=False)
     with torch.no_grad():

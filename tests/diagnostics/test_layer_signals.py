@@ -25,7 +25,7 @@ STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "softsign": 1.0, "hardtanh": 1.0}
 
 
 def net(activation="relu", **keys):
-    return mlp(12, 10, parse_spec(activation, what="--activation"), **keys)
+    return mlp((12,), 10, parse_spec(activation, what="--activation"), **keys)
 
 
 def probe(rows=100, runs=None, loss="cross_entropy"):
@@ -151,7 +151,7 @@ def test_deltas_equal_a_backward_pass_by_hand():
 
 
 def test_one_score_a_row_is_asked_with_targets_of_its_own_kind():
-    layers = mlp(12, 1, Spec("relu"), hidden=())
+    layers = mlp((12,), 1, Spec("relu"), hidden=())
     weights = drawn(layers, "xavier_normal", [0, 1])
     x, y = probe(30).x, (torch.arange(30) % 2).float()
     found = signals(layers, weights, Probe(x, y, LOSSES["bce"], {}))
@@ -280,7 +280,7 @@ def test_the_first_loss_of_ten_classes_at_a_small_init_is_ln_10():
 
 
 def test_orthogonal_layers_keep_the_signal_exactly_at_any_depth_both_ways():
-    layers = mlp(12, 12, Spec("identity"), width=12, depth=30)
+    layers = mlp((12,), 12, Spec("identity"), width=12, depth=30)
     weights = drawn(layers, "orthogonal", [0, 1])
     product = torch.eye(12, dtype=torch.float64)
     for name, values in weights.items():
@@ -296,7 +296,7 @@ def test_orthogonal_layers_keep_the_signal_exactly_at_any_depth_both_ways():
 def test_the_condition_number_of_gaussian_layers_grows_with_depth():
     conditions = []
     for depth in (1, 5, 20):
-        weights = drawn(mlp(12, 12, Spec("identity"), width=12, depth=depth), "lecun_normal", range(20))
+        weights = drawn(mlp((12,), 12, Spec("identity"), width=12, depth=depth), "lecun_normal", range(20))
         product = torch.eye(12, dtype=torch.float64)
         for name, values in weights.items():
             if name.endswith("weight"):
@@ -359,5 +359,5 @@ def test_a_step_lets_no_gradient_through_wherever_it_stands():
     found = signals(hidden, drawn(hidden, "xavier_normal", [0]), probe())
     assert column(found, "delta_rms")[0, :2].tolist() == [0, 0]
     assert verdict(hidden, drawn(hidden, "xavier_normal", [0]), probe()) == "vanishing"
-    last = neuron(12, 10, Spec("step"))
+    last = neuron((12,), 10, Spec("step"))
     assert column(signals(last, drawn(last, "xavier_normal", [0]), probe()), "delta_rms").tolist() == [[0]]
