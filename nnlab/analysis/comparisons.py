@@ -66,7 +66,7 @@ def _metric_rows(values: dict[str, NDArray[np.float64]], baseline: str, metric: 
     rows: list[Row] = []
     for arm, p_holm in zip(others, adjusted, strict=True):
         test, (a, b) = tests[arm], pairs[arm]
-        finite = bool(np.isfinite(a).all() and np.isfinite(b).all())
+        finite = bool(a.size and np.isfinite(a).all() and np.isfinite(b).all())
         rows.append(
             {
                 "arm": arm,

@@ -96,16 +96,18 @@ def metric_cells(column: str, values: NDArray[np.float64]) -> Row:
     with a diverged run, nan for another metric with one, and for any with a run that gave no number; such a mean has
     no interval. Median and interquartile mean are resistant: they take every run without a number as the worst, and
     are inf (nan for other metrics than losses) once those outweigh the rest. The interval is empty also with one seed
-    or equal values.
+    or equal values. All five are empty where no run has a number: the metric does not apply, or the machine failed all.
     """
+    if np.isnan(values).all():
+        return dict.fromkeys(f"{column}_{part}" for part in ("mean", "ci_low", "ci_high", "median", "iqm"))
     interval = metric_interval(column, values)
     ranked = worst_for_missing(values, column)
     return {
         f"{column}_mean": _shown(column, interval.estimate),
         f"{column}_ci_low": interval.low,
         f"{column}_ci_high": interval.high,
-        f"{column}_median": _shown(column, float(np.median(ranked)) if values.size else np.nan),
-        f"{column}_iqm": _shown(column, interquartile_mean(ranked) if values.size else np.nan),
+        f"{column}_median": _shown(column, float(np.median(ranked))),
+        f"{column}_iqm": _shown(column, interquartile_mean(ranked)),
     }
 
 

@@ -15,22 +15,25 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-def auto_threshold(curves: pd.DataFrame, best_arm: str, *, column: str = "val_loss") -> float | None:
+def auto_threshold(
+    curves: pd.DataFrame, runs: pd.DataFrame, best_arm: str, *, column: str = "val_loss"
+) -> float | None:
     """Midway between the best arm's mean loss before training and its mean loss at the end.
 
     Not that of all arms before training: where inits are compared, some start at a million times the loss of others.
+    At the end, as runs.csv has it: with early stopping that is the best epoch, not the last. Of runs that finished.
 
     Args:
-        curves: rows of curves.csv: `run_id, arm, epoch` and `column`.
+        curves: rows of curves.csv: `arm, epoch` and `column`.
+        runs: rows of runs.csv: `arm, status` and `column`.
         best_arm: the arm whose rows count.
         column: the loss.
 
     Returns:
         In the loss's own unit; None where the column has no values (no validation part).
     """
-    of_best = curves[curves["arm"] == best_arm].sort_values("epoch")
-    first = of_best.loc[of_best["epoch"] == 0, column].astype(float).mean()
-    last = of_best.groupby("run_id")[column].last().astype(float).mean()
+    first = curves.loc[(curves["arm"] == best_arm) & (curves["epoch"] == 0), column].astype(float).mean()
+    last = runs.loc[(runs["arm"] == best_arm) & (runs["status"] == "done"), column].astype(float).mean()
     midway = (first + last) / 2
     return float(midway) if np.isfinite(midway) else None
 

@@ -16,8 +16,7 @@ import typer
 
 from nnlab import __version__
 from nnlab.cli.completion import kinds_beginning, names_beginning
-from nnlab.cli.options import Given, with_display, with_options
-from nnlab.cli.origins import PREFIX
+from nnlab.cli.options import with_display, with_options, with_synonym
 from nnlab.cli.output import close_quietly, error
 from nnlab.core.errors import NnlabError
 from nnlab.core.settings import (
@@ -35,6 +34,8 @@ from nnlab.core.settings import (
     TrainSettings,
     flag,
 )
+from nnlab.lab.given import Given
+from nnlab.lab.origins import PREFIX
 
 S = TypeVar("S", bound=Settings)
 
@@ -237,10 +238,23 @@ def schedule(
     show_schedule({name: text for name, text in given.items() if text is not None}, output, all_rows=every)
 
 
+def doctor(
+    output: DisplaySettings,
+    device: Annotated[
+        str, _budget_option("device", "DEVICE", "Device to check: auto, cpu, cuda, cuda:N or mps (default: auto).")
+    ] = "auto",
+) -> None:
+    """Say what this machine is, and whether it computes what plain PyTorch computes: every model, optimizer and engine."""
+    from nnlab.cli.doctor import show_doctor
+
+    show_doctor(device, output)
+
+
 app.command("predict")(with_display(predict))
 app.command("show")(with_display(show))
 app.command("list")(with_display(list_))
 app.command("schedule")(with_display(schedule))
+app.command("doctor")(with_display(doctor))
 
 
 def main() -> NoReturn:
@@ -256,7 +270,7 @@ def main() -> NoReturn:
         say(str(wrong))
         code = wrong.exit_code
     except typer.TyperException as wrong:
-        say(wrong.format_message())
+        say(with_synonym(wrong.format_message()))
         code = wrong.exit_code
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted. What is finished is recorded; the same command goes on from there.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from nnlab.cli.output import note, show
-from nnlab.core.settings import ExperimentSettings
+from nnlab.core.settings import ExperimentSettings, Settings
 from nnlab.report.tables import records_table
 from nnlab.storage.csv_files import runs_frame
 from nnlab.storage.journal import Journal
@@ -15,44 +15,50 @@ from nnlab.studies.experiment import Experiment
 from nnlab.studies.tuning import tuned, tuning_runs
 
 if TYPE_CHECKING:
-    from nnlab.cli.options import Given
     from nnlab.core.records import Run
+    from nnlab.lab.experiments import Question
+    from nnlab.lab.given import Given
 
-S = TypeVar("S", bound=ExperimentSettings)
+E = TypeVar("E", bound=ExperimentSettings)
+S = TypeVar("S", bound=Settings)
 
 
-def show_plan(experiment: Experiment, given: Given[S], path: Path) -> None:
-    """Show the complete settings and where each came from, the number of runs, and the estimated time and memory."""
+def show_settings(given: Given[S], settings: Settings, plan: Mapping[str, object]) -> None:
+    """Show every setting with the place its value came from, and what follows of them.
+
+    Args:
+        given: what was asked for.
+        settings: the same, complete.
+        plan: what follows.
+    """
     import pandas as pd
 
+    told = [(name, _worded(value), given.origins[name]) for name, value in settings.spelled().items()]
+    told += [(name, str(value), "plan") for name, value in plan.items()]  # type: ignore[misc]
+    frame = pd.DataFrame(told, columns=["setting", "value", "from"])
+    show(frame, table=partial(records_table, all_rows=True), output=given.output)
+
+
+def show_plan(asked: Question[E]) -> None:
+    """Show the complete settings, the number of runs, and the estimated time and memory."""
     from nnlab.studies.running import Training, estimate
 
+    experiment, path = asked.experiment, asked.path
     journal = Journal(path) if path.is_dir() else None
     searched, runs = planned(experiment, journal)
     done = journal.done() if journal is not None else frozenset()
     missing = [run for run in (*searched, *runs) if run.run_id not in done]
-    training = Training(missing, experiment.settings)
-    settings = [
-        {"setting": name, "value": _worded(value), "from": given.origins[name]}
-        for name, value in experiment.settings.spelled().items()
-    ]
-    cost = [
-        ("arms", len(experiment.arms)),
-        *([("tuning runs", len(searched))] if searched else []),
-        ("runs", len(runs)),
-        ("runs to train", len(missing)),
-        ("device", str(training.machine.device)),
-        ("threads", training.machine.threads),
-    ]
+    training = Training(missing, experiment.settings, experiment.dataset)
+    plan: dict[str, object] = {"arms": len(experiment.arms)}
+    plan |= {"tuning runs": len(searched)} if searched else {}
+    plan |= {"runs": len(runs), "runs to train": len(missing)}
+    plan |= {"device": training.machine.device, "threads": training.machine.threads}
     if missing:
-        estimated = estimate(training)
-        cost += [("tiles", estimated.num_tiles), ("seconds", f"{estimated.seconds:.2g}")]
-        cost += [("memory (MiB)", f"{estimated.memory_mib:.0f}")]
-    plan = [{"setting": name, "value": str(value), "from": "plan"} for name, value in (*cost, ("directory", path))]
-    output = given.output
-    show(pd.DataFrame([*settings, *plan]), table=lambda frame: records_table(frame, all_rows=True), output=output)
+        cost = estimate(training)
+        plan |= {"tiles": cost.num_tiles, "seconds": f"{cost.seconds:.2g}", "memory (MiB)": f"{cost.memory_mib:.0f}"}
+    show_settings(asked.given, experiment.settings, plan | {"directory": path})
     words = "Nothing was trained. Seconds are of computing, from a few steps of one tile; start-up not counted."
-    note(words if missing else "There is nothing to train: the directory has every run.", output)
+    note(words if missing else "There is nothing to train: the directory has every run.", asked.given.output)
 
 
 def planned(experiment: Experiment, journal: Journal | None) -> tuple[Sequence[Run], Sequence[Run]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from nnlab.cli.account import Account
-from nnlab.cli.answers import CHAIN, GRADCHECK, NEURON, STEPS, Answer, Clock, directory, show_plan, write_answer
-from nnlab.cli.options import Given
-from nnlab.cli.output import chosen_format, drawn, note, show, write
+from nnlab.cli.output import note, show_sheets, write
 from nnlab.core.errors import UsageError
-from nnlab.core.settings import GradcheckSettings, NeuronSettings, OutputSettings, Settings
+from nnlab.core.settings import GradcheckSettings, NeuronSettings, Settings
+from nnlab.lab.answers import CHAIN, GRADCHECK, NEURON, STEPS, Answer, Clock, write_answer
+from nnlab.lab.given import Given
+from nnlab.storage.directory import directory_for
 from nnlab.studies.chain import chain_frame, explained
 from nnlab.studies.gradcheck import Check, identity_of, planned
 from nnlab.studies.neuron import neuron
@@ -38,16 +39,16 @@ def answer_gradcheck(given: Given[GradcheckSettings]) -> None:
         _explain(given)
         return
     check = planned(given.settings)
-    path = directory("gradcheck", _words(check), check.identity, given.output)
+    path = directory_for("gradcheck", _words(check), check.identity, given.output)
     clock, account = Clock(), Account(given.output)
     from nnlab.studies.gradient_subjects import checked, entries
 
     if given.output.dry_run:
-        show_plan(given, {**entries(check), "directory": path})
+        _show_settings(given, {**entries(check), "directory": path})
         return
     found = checked(check)
     account.spent(f"the check of {check.words}")
-    path = write_answer(_checked_answer(check, found, clock), given)
+    path = _written(_checked_answer(check, found, clock), given)
     _show_checked(check, found, given, path)
     if not found.ok:
         raise typer.Exit(1)
@@ -100,7 +101,7 @@ def _show_checked(check: Check, found: Checked, given: Given[GradcheckSettings],
         return shown if found.curves is None else [*shown, curve_sheet(found.curves)]
 
     rows = found.rows if found.curves is None else found.curves
-    _show(
+    show_sheets(
         rows,
         sheets,
         output,
@@ -118,13 +119,13 @@ def _explain(given: Given[GradcheckSettings]) -> None:
     chain, title = explained(given.settings)
     rows = chain_frame(chain)
     if given.output.dry_run:
-        show_plan(given, {"numbers": len(chain.nodes), "paths": len(chain.paths)})
+        _show_settings(given, {"numbers": len(chain.nodes), "paths": len(chain.paths)})
         return
     from nnlab.report.gradients import chain_sheets
 
     agrees = "The sum over paths, autograd and differences agree for every input."
     notes = (agrees if chain.ok else "The sum over paths, autograd and differences do not agree.",)
-    _show(rows, lambda: chain_sheets(rows, title=title), given.output, notes=notes)
+    show_sheets(rows, lambda: chain_sheets(rows, title=title), given.output, notes=notes)
     _keep("gradcheck", given, {CHAIN: rows}, notes, clock)
     if not chain.ok:
         raise typer.Exit(1)
@@ -135,15 +136,21 @@ def answer_neuron(given: Given[NeuronSettings]) -> None:
     clock = Clock()
     shown = neuron(given.settings)
     if given.output.dry_run:
-        show_plan(given, {"rows": len(shown.rows)})
+        _show_settings(given, {"rows": len(shown.rows)})
         return
     from nnlab.report.neuron import neuron_table
 
     def sheets() -> list[Sheet]:
         return [neuron_table(shown.rows, title=shown.title, all_rows=given.settings.all)]
 
-    _show(shown.rows, sheets, given.output, notes=shown.notes)
+    show_sheets(shown.rows, sheets, given.output, notes=shown.notes)
     _keep("neuron", given, {NEURON: shown.rows}, shown.notes, clock)
+
+
+def _show_settings(given: Given[S], plan: Mapping[str, object]) -> None:
+    from nnlab.cli.dry_run import show_settings
+
+    show_settings(given, given.settings, plan)
 
 
 def _keep(
@@ -163,21 +170,12 @@ def _keep(
         seconds=clock.seconds,
         notes=notes,
     )
-    note(f"Files: {write_answer(answer, given)}", given.output)
+    note(f"Files: {_written(answer, given)}", given.output)
 
 
-def _show(
-    rows: pd.DataFrame,
-    sheets: Callable[[], Sequence[Sheet]],
-    output: OutputSettings,
-    *,
-    csv: bytes | None = None,
-    notes: Sequence[str] = (),
-) -> None:
-    """Write several sheets for a person, or the rows for a program."""
-    form = chosen_format(output)
-    if form in ("table", "markdown"):
-        *first, last = sheets()
-        write(b"\n".join(drawn(sheet, form, no_color=output.no_color) for sheet in [*first, last.noted(notes)]))
-    else:
-        show(rows, table=lambda _: sheets()[0], output=output, csv=csv, notes=notes)
+def _written(answer: Answer, given: Given[S]) -> Path:
+    """Where the answer's files are now."""
+    results = write_answer(answer, given)
+    if results.set_aside is not None:
+        note(f"The old results are in {results.set_aside}.", given.output)
+    return results.path

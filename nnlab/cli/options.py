@@ -3,45 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import os
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar, get_args, get_origin
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import typer
 
-from nnlab.cli.origins import PREFIX, telling_origins
-from nnlab.core.errors import UsageError, did_you_mean
-from nnlab.core.settings import DisplaySettings, Origin, OutputSettings, Settings, flag
+from nnlab.core.settings import DisplaySettings, OutputSettings, Settings, flag
+from nnlab.core.settings.synonyms import SYNONYMS
+from nnlab.lab.given import Given, environment, gathered
+from nnlab.lab.origins import telling_origins
 
 S = TypeVar("S", bound=Settings)
 
 _FLAG: Final = bool | None
 _TEXT: Final = str | None
 _TEXTS: Final = list[str] | None  # an option that may be said again
-_OTHER_VARIABLES: Final = frozenset({"NNLAB_CACHE_DIR"})
-
-# Keys of an experiment file beside its settings.
-_FILE_KEYS: Final = ("command", "description", "settings", "claim")
-
-
-@dataclass(frozen=True)
-class Given(Generic[S]):
-    """What the person asked for, complete.
-
-    Attributes:
-        settings: what decides the experiment.
-        output: where the answer goes.
-        origins: where each setting's value came from.
-        config: the experiment file, if there is one.
-    """
-
-    settings: S
-    output: OutputSettings
-    origins: Mapping[str, Origin]
-    config: str | None = None
 
 
 def with_options(
@@ -57,7 +35,7 @@ def with_options(
     """
 
     def with_given(**flags: Any) -> None:
-        given = gathered(command, settings, flags, output)
+        given = gathered(command, settings, flags, output, argv=("nnlab", *sys.argv[1:]))
         with telling_origins(given.origins, given.config):
             run(given)
 
@@ -82,13 +60,23 @@ def with_display(run: Callable[..., None]) -> Callable[..., None]:
     def with_output(**flags: Any) -> None:
         own = {name: flags.pop(name) for name in list(flags) if name not in DisplaySettings.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
-        values = {name: value for name, value in _environment().items() if name in DisplaySettings.model_fields}
+        values = {name: value for name, value in environment().items() if name in DisplaySettings.model_fields}
         run(**own, output=DisplaySettings.checked(values | given))
 
     own = [p for name, p in inspect.signature(run, eval_str=True).parameters.items() if name != "output"]
     with_output.__signature__ = inspect.Signature([*own, *_parameters(DisplaySettings)])  # type: ignore[attr-defined]
     with_output.__doc__ = run.__doc__
     return with_output
+
+
+def with_synonym(message: str) -> str:
+    """What Typer says of an option that there is not, and what a person calls so who knows it from elsewhere."""
+    option = re.fullmatch(r"No such option: --([\w-]+)", message)
+    meant = SYNONYMS.get(option[1].lower().replace("-", "_")) if option else None
+    if meant is None:
+        return message
+    name, _, value = meant.partition("=")
+    return f"{message}. Did you mean {' '.join(filter(None, (flag(name), value)))}?"
 
 
 def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
@@ -139,83 +127,3 @@ def _completion(name: str, annotation: object) -> Callable[[str], list[str]]:
         return [word for word in (*_choices(annotation), *names_for(flag(name))) if word.startswith(incomplete)]
 
     return complete
-
-
-def gathered(
-    command: str, settings: type[S], flags: Mapping[str, Any], output: type[OutputSettings] = OutputSettings
-) -> Given[S]:
-    """Flags over environment over file over defaults.
-
-    Raises:
-        UsageError: a value or a name that can't be what is meant, with the place it came from where that is no flag.
-    """
-    accepted = {*settings.model_fields, *OutputSettings.model_fields}
-    path = flags.get("config") or os.environ.get(f"{PREFIX}CONFIG") or None
-    from_file = {} if path is None else _file(path, command, settings)
-    layers: list[tuple[Origin, Mapping[str, object]]] = [
-        ("file", from_file),
-        ("environment", {name: value for name, value in _environment().items() if name in accepted}),
-        ("flag", {name: value for name, value in flags.items() if value is not None and name != "config"}),
-    ]
-    values: dict[str, object] = {}
-    origins: dict[str, Origin] = dict.fromkeys(settings.model_fields, "default")
-    for origin, layer in layers:
-        values |= layer
-        origins |= dict.fromkeys(layer, origin)
-    with telling_origins(origins, path):
-        return Given(
-            settings.checked({name: value for name, value in values.items() if name in settings.model_fields}),
-            output.checked({n: value for n, value in values.items() if n in OutputSettings.model_fields}),
-            {name: origin for name, origin in origins.items() if name in settings.model_fields},
-            path,
-        )
-
-
-def _environment() -> dict[str, object]:
-    """The settings in the environment, by name; one that no command has is refused."""
-    from nnlab.core import settings as declared
-
-    classes = [c for c in vars(declared).values() if isinstance(c, type) and issubclass(c, Settings)]
-    known = {name for kind in classes for name in kind.model_fields} | {"config"}
-    found: dict[str, object] = {}
-    for variable, value in os.environ.items():
-        if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            name = variable.removeprefix(PREFIX).lower()
-            if name not in known:
-                near = did_you_mean(variable, [f"{PREFIX}{n.upper()}" for n in known])
-                raise UsageError(f"{variable} in the environment is no setting.{near} Unset it, or correct its name.")
-            found[name] = value
-    return found
-
-
-def _file(path: str, command: str, settings: type[Settings]) -> dict[str, object]:
-    """The settings of an experiment file."""
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {path!r} can't be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path!r} is not TOML: {error}.") from None
-    for key in content:
-        if key not in _FILE_KEYS:
-            hint = (
-                f" Settings stand under [settings]: did you mean settings.{key}?"
-                if key in settings.model_fields
-                else ""
-            )
-            raise UsageError(f"--config {path!r}: {key!r} is not known.{hint} Accepted: {', '.join(_FILE_KEYS)}.")
-    if content.get("command", command) != command:
-        raise UsageError(f"--config {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`.")
-    values: dict[str, object] = content.get("settings", {})
-    if not isinstance(values, dict):
-        raise UsageError(f"--config {path!r}: settings is a table, [settings], not {values!r}.")
-    accepted = {*settings.model_fields, *OutputSettings.model_fields}
-    for key, value in values.items():
-        if key not in accepted:
-            see = f"`nnlab {command} --help` shows all; batch_size is --batch-size."
-            raise UsageError(f"--config {path!r}: settings.{key} is not known.{did_you_mean(key, accepted)} {see}")
-        if not isinstance(value, str | int | float | list):
-            raise UsageError(
-                f"--config {path!r}: settings.{key} takes text, a number, a flag or a list, not {value!r}."
-            )
-    return values

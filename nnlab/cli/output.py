@@ -65,6 +65,29 @@ def show(
         note(text, output)
 
 
+def show_sheets(
+    rows: pd.DataFrame,
+    sheets: Callable[[], Sequence[Sheet]],
+    output: DisplaySettings,
+    *,
+    csv: bytes | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write several sheets for a person, or their rows for a program, to stdout.
+
+    Args:
+        rows: the result.
+        sheets: what makes sheets of it, called only where they are wanted.
+        output, csv, notes: as for `show`.
+    """
+    form = chosen_format(output)
+    if form in ("table", "markdown"):
+        *first, last = sheets()
+        write(b"\n".join(drawn(sheet, form, no_color=output.no_color) for sheet in [*first, last.noted(notes)]))
+    else:
+        show(rows, table=lambda _: sheets()[0], output=output, csv=csv, notes=notes)
+
+
 def _csv_bytes(frame: pd.DataFrame) -> bytes:
     from nnlab.storage.csv_files import print_csv
 

@@ -9,15 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nnlab.cli.answers import CHAIN, GRADCHECK, NEURON
 from nnlab.cli.output import chosen_format, drawn, note, show, write
 from nnlab.core.errors import DataError
 from nnlab.core.settings import DisplaySettings
+from nnlab.lab.answers import CHAIN, GRADCHECK, NEURON
 from nnlab.report.explanations import explained
+from nnlab.report.grids import crossed_table, tuning_table
 from nnlab.report.losses import metrics_table
 from nnlab.report.tables import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
 from nnlab.report.text import sparkline
-from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, read_csv
+from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
 from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -110,6 +111,24 @@ def _signal_pictures(layers: pd.DataFrame, arms: Sequence[str]) -> dict[str, lis
     }
 
 
+def show_grid(path: Path, output: DisplaySettings) -> None:
+    """Below a table, crossed factors as a grid, and every rate that was tried; data are in the files."""
+    manifest, form = read_manifest(path), chosen_format(output)
+    assert manifest is not None
+    factors, metric = manifest.facts.get("factors"), judging_of(manifest).metric
+    summary, tuning = read_csv(path / SUMMARY), path / TUNING
+    sheets = []
+    if isinstance(factors, list) and len(factors) > 1 and f"{metric}_mean" in summary:
+        sheets.append(crossed_table(summary, [str(factor) for factor in factors], metric))
+    if tuning.exists():
+        sheets.append(tuning_table(read_csv(tuning)))
+    if form == "table" or form == "markdown":
+        for sheet in sheets:
+            write(b"\n" + drawn(sheet, form, no_color=output.no_color))
+    elif tuning.exists():
+        note(f"Every rate that was tried: {tuning}", output)
+
+
 def as_table(output: DisplaySettings) -> DisplaySettings:
     """The same, but with a table where the format is open, also into a pipe: the CSV file is there already."""
     return output.model_copy(update={"format": "table"}) if output.format == "auto" else output
@@ -134,14 +153,23 @@ def judging_of(manifest: Manifest) -> Judging:
     seeds = f"{len(manifest.seeds)} seed{'s' * (len(manifest.seeds) > 1)}"
     unit = "step" if settings.get("steps") else "epoch"
     length = f"{settings[f'{unit}s']} {unit}{'s' * (settings[f'{unit}s'] != 1)}"
-    held = [settings[name] for name in ("data", "model", "optimizer") if name != manifest.factor]
+    held = [_held(name, settings[name], manifest) for name in ("data", "model", "optimizer")]
     return Judging(
         factor=manifest.factor or "model",
         metric=str(settings["metric"]),
         basis=str(manifest.facts.get("basis", "")),
         threshold_loss=threshold if isinstance(threshold, float) else None,
-        title=", ".join([*map(str, held), seeds, length]),
+        title=", ".join([*filter(None, held), seeds, length]),
     )
+
+
+def _held(name: str, value: object, manifest: Manifest) -> str:
+    """What all arms have of a setting: all of it, its name alone where a key is varied, or nothing."""
+    varied = manifest.facts.get("varied")
+    decided = [str(each) for each in varied] if isinstance(varied, list) else [manifest.factor or ""]
+    if name in decided:
+        return ""
+    return str(value).partition(":")[0] if any(each.startswith(f"{name}.") for each in decided) else str(value)
 
 
 def show_file(path: Path, output: DisplaySettings, *, all_rows: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch")
 
-Purpose = Literal["split", "init", "order", "dropout", "noise"]
+Purpose = Literal["split", "init", "order", "dropout", "noise", "forward"]
 
 
 def stream_seed(seed: int, purpose: Purpose) -> int:

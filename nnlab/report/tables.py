@@ -33,7 +33,6 @@ _MOST_TIED: Final = 8
 # Every table in one place: those that answer a question here, those that show a file row by row from records.
 __all__ = [
     "Judging",
-    "sweep_table",
     "summary_table",
     "comparisons_table",
     "runs_table",
@@ -74,11 +73,6 @@ _PICTURES: Final[Mapping[str, str]] = {
 }
 
 
-def sweep_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = False) -> Sheet:
-    """sweep-lr's answer: a row for each rate, its verdict beside it, the best and those tied with it marked."""
-    return summary_table(summary, judging, all_rows=all_rows)
-
-
 def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = False) -> Sheet:
     """summary.csv for a person: a row for each arm, in the order of the file.
 
@@ -94,7 +88,7 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
     columns = [
         word_column("", _marks(rows)),
         _arm_column(rows, judging.factor, [levels[index] for index in rows.index]),
-        *_tuned_rates(rows, judging.factor),
+        *_tuned_rates(rows),
         word_column("verdict", [value(cell) for cell in rows["verdict"]]),
         *_seen(rows),
         *_measured(rows, judging),
@@ -105,12 +99,12 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
     return Sheet([c for c in columns if says_something(c)], styles, plain(judging.title), answer, gaps)
 
 
-def _tuned_rates(rows: pd.DataFrame, factor: str) -> list[Column]:
+def _tuned_rates(rows: pd.DataFrame) -> list[Column]:
     """Each arm's own rate, where rates were tuned."""
-    if "lr" not in rows.columns or factor == "lr":
+    if "bracketed" not in rows.columns:
         return []
     cells = [number(float(lr), 3) for lr in rows["lr"]]
-    if "bracketed" not in rows.columns or all(is_true(cell) for cell in rows["bracketed"]):
+    if all(is_true(cell) for cell in rows["bracketed"]):
         return [Column("lr", aligned(cells))]
     marked = [cell if is_true(known) else f"{cell} *" for cell, known in zip(cells, rows["bracketed"], strict=True)]
     return [Column("lr", aligned(marked), legend="*: at the end of the rates searched.")]

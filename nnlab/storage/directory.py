@@ -22,6 +22,8 @@ from nnlab.storage.writing import disk_errors, remove_leftovers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from nnlab.core.settings import OutputSettings
+
 _LONGEST_SLUG: Final = 30  # characters; two of them, in four bytes each, and the hash stay within a file name's 255
 _MOST_SHOWN: Final = 6
 _ELSEWHERE: Final = "Give another --out or --name."
@@ -114,6 +116,27 @@ def _told(value: object) -> str:
 def canonical(identity: Mapping[str, object]) -> str:
     """The identity as JSON: the same text for the same settings, in whatever order they were given."""
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def directory_for(command: str, words: tuple[str, str], identity: Mapping[str, object], output: OutputSettings) -> Path:
+    """Where a command's results go: `--out` itself, or under results/COMMAND/ by name or by content.
+
+    Args:
+        command: such as sweep-lr.
+        words: two specifications that name the directory for a reader: of an experiment its data and its model.
+        identity: what all that it holds has in common.
+        output: `out` and `name`.
+
+    Raises:
+        UsageError: a name that is a path.
+    """
+    if output.out is not None:
+        return Path(output.out)
+    if output.name is not None:
+        if PurePath(output.name).name != output.name or output.name in (".", ".."):
+            raise UsageError(f"--name takes the name of a directory, not {output.name!r}. A path goes to --out.")
+        return Path("results") / command / output.name
+    return default_directory(command, *words, identity)
 
 
 def default_directory(command: str, data: str, model: str, identity: Mapping[str, object]) -> Path:

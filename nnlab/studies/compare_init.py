@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nnlab.core.settings import CompareInitSettings
-from nnlab.studies.compare import compared, comparison
+from nnlab.studies.comparing import compared, comparison
 from nnlab.studies.experiment import Experiment
 from nnlab.studies.factors import key_factor, setting_factor
 from nnlab.studies.study import Cell, Conclusion, Facts
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # A run has trained where it has taken this part of the way from the best constant to nothing (definitions of sweep-lr's B).
 TRAINED: Final = 0.05
+
+_UNSEEN: Final = (
+    "The signal can't be followed through the layers of {}: there is no layers.csv, and the verdict is on training alone."
+)
 
 
 class CompareInit:
@@ -41,10 +45,15 @@ class CompareInit:
     def conclude(self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Conclusion:  # noqa: ARG002
         """A verdict on the signal at the start for each arm, and whether it trained."""
         layers: pd.DataFrame = runs.attrs["layers"]
+        if layers.empty:  # a network whose layers can't be followed one by one
+            notes = [_UNSEEN.format(experiment.settings.model)]
+            conclusion = compared(experiment, runs, curves, usual={"init": experiment.settings.init.name}, notes=notes)
+            rows = [dict(row) | _trained(runs, str(row["arm"])) for row in conclusion.summary]
+            return replace(conclusion, summary=rows)
         start = curves[curves["epoch"] == 0]
         first_losses = {str(run): float(loss) for run, loss in zip(start["run_id"], start["train_loss"], strict=True)}
         verdicts = {arm.name: _verdict(layers, runs, arm.name, first_losses) for arm in experiment.arms}
-        conclusion = compared(experiment, runs, curves, usual_baseline="torch_default", verdicts=verdicts)
+        conclusion = compared(experiment, runs, curves, usual={"init": "torch_default"}, verdicts=verdicts)
         summary = [
             dict(row) | _trained(runs, str(row["arm"])) | _signal(layers, str(row["arm"])) for row in conclusion.summary
         ]

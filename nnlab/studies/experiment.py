@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from nnlab.catalog.dataset import Dataset
@@ -22,10 +22,12 @@ class Arm:
     Attributes:
         name: the canonical spelling of the level.
         settings: a run's, complete.
+        levels: by factor, in their canonical spelling.
     """
 
     name: str
     settings: RunSettings
+    levels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Final
 
-from nnlab.catalog.entry import find, keys
-from nnlab.catalog.models import MODELS
-from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.catalog.entry import keys
+from nnlab.catalog.models import MODELS, model_named
+from nnlab.catalog.optimizers import optimizer_named
 from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.kinds import parse_value, spelled
 from nnlab.core.settings import ExperimentSettings, RunSettings
@@ -38,6 +38,21 @@ class Factor:
     levels: tuple[str, ...]
     apply: Callable[[RunSettings, str], RunSettings]
     decides: str
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A level of every factor.
+
+    Attributes:
+        name: of the arm: the level of a single factor, `init=zeros width=50` of several.
+        levels: by factor.
+        apply: the settings with all of them.
+    """
+
+    name: str
+    levels: Mapping[str, str]
+    apply: Callable[[RunSettings], RunSettings]
 
 
 def setting_factor(name: str, levels: Sequence[str]) -> Factor:
@@ -79,8 +94,8 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
         )
     if key in RunSettings.model_fields:
         return setting_factor(key, levels)
-    model = keys(find(MODELS, settings.model, what="--model").function)
-    optimizer = keys(find(OPTIMIZERS, settings.optimizer, what="--optimizer").function)
+    model = keys(model_named(settings.model).function)
+    optimizer = keys(optimizer_named(settings.optimizer).function)
     for place, accepted in (("model", model), ("optimizer", optimizer)):
         if key in accepted:
             kind = accepted[key].kind
@@ -110,7 +125,7 @@ def _sized(model: Spec, key: str) -> Spec:
     Raises:
         UsageError: a model that has no width and depth, or hidden layers that differ.
     """
-    if key not in keys(find(MODELS, model, what="--model").function):
+    if key not in keys(model_named(model).function):
         fitting = [name for name, entry in MODELS.items() if key in keys(entry.function)]
         raise UsageError(f"--model {model} has no {key} to vary. These have: {', '.join(fitting)}.")
     text = model.option("hidden")
@@ -127,8 +142,8 @@ def _sized(model: Spec, key: str) -> Spec:
     return Spec(model.name, (("width", str(sizes[0])), ("depth", str(len(sizes))), *others))
 
 
-def crossed(factors: Sequence[Factor]) -> list[tuple[str, Callable[[RunSettings], RunSettings]]]:
-    """Every combination of levels: its name, and what puts it into the settings.
+def crossed(factors: Sequence[Factor]) -> list[Combination]:
+    """Every combination of levels, those of the last factor next to each other.
 
     Raises:
         UsageError: two factors of one name.
@@ -144,8 +159,10 @@ def crossed(factors: Sequence[Factor]) -> list[tuple[str, Callable[[RunSettings]
             settings = factor.apply(settings, level)
         return settings
 
-    combinations = list(product(*(factor.levels for factor in factors)))
-    return [(_name(names, levels), partial(applied, levels)) for levels in combinations]
+    return [
+        Combination(_name(names, levels), dict(zip(names, levels, strict=True)), partial(applied, levels))
+        for levels in product(*(factor.levels for factor in factors))
+    ]
 
 
 def _name(names: Sequence[str], levels: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ from nnlab.diagnostics.step_curve import step_curve
 from nnlab.diagnostics.subjects import Subject, drawn_inputs, of_function, of_module
 from nnlab.engine.device import device_named
 from nnlab.engine.executors import single_threaded
-from nnlab.engine.looped import module_of, plain_loss
+from nnlab.engine.looped import plain_loss
+from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.plan import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
@@ -136,7 +137,7 @@ def model_subject(settings: RunSettings, sources: Sources, *, rows: int, seed: i
     x = torch.from_numpy(train.x).double()
     # Masks from PyTorch's own generator, which the check can start again: one mask for every evaluation.
     module = module_of(program.layers, torch.default_generator).double()
-    module.load_state_dict(starting_weights(program, run, x), strict=False)
+    load_tensors(module, starting_weights(program, run, x))
     target = torch.from_numpy(train.y[:rows]).to(torch.int64 if program.num_scores > 1 else torch.float64)
     return of_module(module, [x[:rows]], loss=plain_loss(program), target=target, name=str(settings.model))
 

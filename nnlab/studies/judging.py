@@ -41,7 +41,7 @@ def judged(
     settings = experiment.settings
     arms = [arm.name for arm in experiment.arms]
     selection = select(runs, arms=arms, metric=settings.metric, collapsed=collapsed or frozenset())
-    threshold, steps = _steps(settings.threshold_loss, curves, selection) if has_threshold else (None, {})
+    threshold, steps = _steps(settings.threshold_loss, runs, curves, selection) if has_threshold else (None, {})
     runs = runs.assign(steps_to_threshold=runs["run_id"].map(steps).astype(float))
     rows = summary_rows(
         runs, arms=arms, factor=experiment.column, selection=selection, verdicts=verdicts, collapsed=collapsed
@@ -55,7 +55,9 @@ def judged(
     )
 
 
-def _steps(wanted: float | str, curves: pd.DataFrame, selection: Selection) -> tuple[float | None, Mapping[str, float]]:
+def _steps(
+    wanted: float | str, runs: pd.DataFrame, curves: pd.DataFrame, selection: Selection
+) -> tuple[float | None, Mapping[str, float]]:
     """The threshold, on validation or, where there is none, on training loss, and each run's steps to it."""
     from nnlab.analysis.thresholds import auto_threshold, steps_to_threshold
 
@@ -65,7 +67,7 @@ def _steps(wanted: float | str, curves: pd.DataFrame, selection: Selection) -> t
     if isinstance(wanted, float):
         threshold: float | None = wanted
     else:
-        threshold = None if selection.best is None else auto_threshold(curves, selection.best, column=column)
+        threshold = None if selection.best is None else auto_threshold(curves, runs, selection.best, column=column)
     if threshold is None:
         return None, {}
     return threshold, {

@@ -8,6 +8,7 @@ import torch
 
 from nnlab.core.settings import RunSettings
 from nnlab.diagnostics.moments import predicted_second_moments
+from nnlab.diagnostics.passes import is_probed
 from nnlab.diagnostics.signals import Cell, Probe, probe_rows, signals
 from nnlab.engine.fit import Seen, TileData
 
@@ -26,10 +27,12 @@ class LayerProbe:
         self.every = every
 
     def __call__(self, seen: Seen, epoch: int, data: TileData) -> list[list[Mapping[str, Cell]]]:
-        """Rows of layers.csv for each run; none in an epoch that is not looked at."""
+        """Rows of layers.csv for each run; none in an epoch that is not looked at, nor of a network that can't be followed."""
         if epoch and (self.every == 0 or epoch % self.every):
             return []
         program, seeds = seen.program, seen.seed_of_run
+        if not is_probed(program.layers):
+            return []
         rows = probe_rows(data.train.num_rows).to(data.train.x.device)
         probe = Probe(data.train.x[:, rows][seeds], data.train.y[:, rows][seeds], program.loss, program.loss_values)
         lr_R = None

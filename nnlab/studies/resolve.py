@@ -9,20 +9,19 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.averages import AVERAGES
 from nnlab.catalog.custom import content_hash, is_custom
-from nnlab.catalog.data import DATA, load
+from nnlab.catalog.data import data_named, is_file, load
 from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.entry import Entry, configured, find, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.losses import DEFAULT_LOSS, check_fits, loss_named
 from nnlab.catalog.metrics import METRICS
-from nnlab.catalog.models import MODELS
-from nnlab.catalog.optimizers import OPTIMIZERS, optimizer_values
+from nnlab.catalog.models import model_named
+from nnlab.catalog.optimizers import OPTIMIZERS, optimizer_named, optimizer_values
 from nnlab.catalog.parts import parse_outliers
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.catalog.splits import parse_split
@@ -35,12 +34,12 @@ E = TypeVar("E", bound=ExperimentSettings)
 
 # How the ingredient of each setting is found; a person's own functions where they can stand.
 _FINDERS: Final[Mapping[str, Callable[[Spec], Entry]]] = {
-    "data": partial(find, DATA, what="--data"),
-    "model": partial(find, MODELS, what="--model"),
+    "data": data_named,
+    "model": model_named,
     "activation": activation_named,
     "init": init_named,
     "loss": loss_named,
-    "optimizer": partial(find, OPTIMIZERS, what="--optimizer"),
+    "optimizer": optimizer_named,
     "schedule": partial(find, SCHEDULES, what="--schedule"),
     "average": partial(find, AVERAGES, what="--average"),
 }
@@ -51,7 +50,8 @@ _LOSS_METRICS: Final = ("train_loss", "batch_loss", "val_loss")
 def resolved(settings: S) -> S:
     """The same settings with every ingredient checked and every default that needs no data filled in.
 
-    `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the engine.
+    `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the init and, but for a
+    person's own module, the engine.
 
     Raises:
         UsageError: an unknown name or key, a flag and a key that say different things.
@@ -63,18 +63,30 @@ def resolved(settings: S) -> S:
         _, decay = _merged(optimizer, "weight_decay", decay, "--optimizer", "--weight-decay")
         assert decay is not None
         optimizer = optimizer.with_option("weight_decay", decay.name)
+    is_module = model_named(model).is_module
+    if is_module and settings.engine == "native":
+        raise UsageError(f"--engine native has no rules for the nn.Module {model}. Say auto, vmap or loop.")
+    is_own_rule = is_custom(optimizer.name)
+    if is_own_rule and settings.engine in ("native", "vmap"):
+        raise UsageError(
+            f"--engine {settings.engine} moves many runs at once, and --optimizer {optimizer.name} one. Say auto or loop."
+        )
     complete = settings.model_copy(
         update={
             "model": model,
             "activation": activation or Spec("relu"),
             "optimizer": optimizer,
             "weight_decay": None,
-            "engine": "native" if settings.engine == "auto" else settings.engine,
+            "init": Spec("as_built" if is_module else "torch_default")
+            if settings.init == Spec("auto")
+            else settings.init,
+            # Which engine serves a person's own is found out when they are tried.
+            "engine": "native" if settings.engine == "auto" and not (is_module or is_own_rule) else settings.engine,
         }
     )
     for name, finder in _FINDERS.items():
         spec = getattr(complete, name)
-        if spec is not None and not (name == "data" and _is_path(spec)):
+        if spec is not None and not (name == "data" and is_file(spec)):
             configured(finder(spec).function, spec, what=f"--{name}")
     optimizer_values(complete.optimizer)
     schedule_values(complete.schedule)
@@ -91,7 +103,7 @@ def _check_momentum(settings: RunSettings) -> None:
     Raises:
         UsageError: no momentum to cycle.
     """
-    accepted = keys(OPTIMIZERS[settings.optimizer.name].function)
+    accepted = keys(optimizer_named(settings.optimizer).function)
     if schedule_values(settings.schedule).get("cycle_momentum") and not accepted.keys() & {"momentum", "betas"}:
         fitting = [name for name, entry in OPTIMIZERS.items() if keys(entry.function).keys() & {"momentum", "betas"}]
         raise UsageError(
@@ -130,11 +142,6 @@ def _merged(spec: Spec, key: str, flagged: Spec | None, spec_flag: str, key_flag
     return Spec(spec.name, tuple(option for option in spec.options if option[0] != key)), Spec(text)
 
 
-def _is_path(spec: Spec) -> bool:
-    """Whether `--data` names a file, by its suffix; whether it is one of those that can be read, loading says."""
-    return bool(Path(spec.name).suffix)
-
-
 def fitted_to(settings: S, dataset: Dataset) -> S:
     """The settings with what only the data can say: the loss by task.
 
@@ -171,7 +178,7 @@ def identity(settings: RunSettings) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in RunSettings.model_fields:
         value: Any = getattr(settings, name)
-        if name in _FINDERS and isinstance(value, Spec) and not (name == "data" and _is_path(value)):
+        if name in _FINDERS and isinstance(value, Spec) and not (name == "data" and is_file(value)):
             function = _FINDERS[name](value).function
             values = configured(function, value, what=f"--{name}")
             found |= {f"{name}.{key}": setting for key, setting in values.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.layers import is_random
 from nnlab.catalog.rate_tables import lr_table
 from nnlab.catalog.schedules import SCHEDULES
@@ -15,6 +16,7 @@ from nnlab.core.records import Run
 from nnlab.core.settings import ExperimentSettings
 from nnlab.diagnostics.sharpness import largest_curvature
 from nnlab.engine import looped
+from nnlab.engine.choice import Choice, chosen
 from nnlab.engine.device import core_count, device_named
 from nnlab.engine.executors import Machine, execute, single_threaded
 from nnlab.engine.fit import FitOptions, fit
@@ -22,6 +24,7 @@ from nnlab.engine.looped import plain_loss, starting_model
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, program_of, tiles_of
 from nnlab.engine.sources import Sources
+from nnlab.engine.starting import starting_weights
 from nnlab.studies.probing import LayerProbe
 
 _TRIAL_STEPS = (2, 12)
@@ -35,30 +38,40 @@ def machine_for(settings: ExperimentSettings) -> Machine:
     """
     device = device_named(settings.device, settings.dtype)
     threads = settings.threads or (core_count() if device.type == "cpu" else 1)
-    return Machine(device, threads)
+    return Machine(device, threads, settings.deterministic)
 
 
 class Training:
-    """Runs to be trained: where, and from what data, loaded and divided once."""
+    """Runs to be trained: where, and from what data, loaded and divided once.
 
-    def __init__(self, runs: Sequence[Run], settings: ExperimentSettings, *, probes: int | None = None) -> None:
+    Attributes:
+        choices: the engines that were chosen by trying, once it is rehearsed.
+        halved: of each group that took more memory than there was, how many runs it had.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], settings: ExperimentSettings, dataset: Dataset, *, probes: int | None = None
+    ) -> None:
         """Choose the machine.
 
         Args:
             runs: what is to be trained.
             settings: of their experiment.
+            dataset: what they learn from.
             probes: epochs between looks at the layers, 0 for one before the first step; None for none.
 
         Raises:
             UsageError: a device that is not there.
         """
-        self.runs, self.machine, self.sources = runs, machine_for(settings), Sources()
+        self.runs, self.machine, self.sources = runs, machine_for(settings), Sources(dataset)
+        self.choices: tuple[Choice, ...] = ()
+        self.halved: list[int] = []
         self.watch = None if probes is None else LayerProbe(probes)
 
     @property
     def num_tiles(self) -> int:
         """The runs are trained in so many groups."""
-        return len(tiles_of(self.runs, self.sources.shape))
+        return len(tiles_of(self.runs, self.sources.shape, threads=self.machine.threads))
 
     def rehearse(self) -> None:
         """Take one step of each kind of run, so that what can't be trained is refused before anything is written.
@@ -72,11 +85,35 @@ class Training:
         """
         for run in self.runs:
             self.sources.parts(run.settings, run.seed)
+        self._choose_engines()
         kinds = {run.settings.model_copy(update={"lr": 1.0}): run for run in self.runs}
         for run in kinds.values():
             self._schedule(run)
         steps = [replace(run, settings=run.settings.model_copy(update={"steps": 1})) for run in kinds.values()]
         execute(steps, self.sources, self.machine, on_finished=lambda _: None)
+
+    def _choose_engines(self) -> None:
+        """Put an engine in the place of `auto`, and refuse one that can't do what was asked of it."""
+        tried: dict[object, Choice] = {}
+        settled: list[Run] = []
+        for run in self.runs:
+            settings = run.settings
+            if settings.engine in ("native", "loop"):
+                settled.append(run)
+                continue
+            key = settings.engine, settings.dtype, settings.model, settings.activation, self.sources.shape(run)
+            if key not in tried:
+                tried[key] = self._choice(run)
+            settled.append(replace(run, settings=settings.model_copy(update={"engine": tried[key].engine})))
+        self.runs = settled
+        self.choices = tuple(dict.fromkeys(choice for choice in tried.values() if choice.reason))
+
+    def _choice(self, run: Run) -> Choice:
+        program = program_of(run, self.sources.shape(run))
+        x = torch.from_numpy(self.sources.parts(run.settings, run.seed).train.x)
+        starts = [starting_weights(program, replace(run, seed=seed), x) for seed in (run.seed, run.seed + 1)]
+        with single_threaded():
+            return chosen(program, starts, x)
 
     def _schedule(self, run: Run) -> None:
         schedule, program = run.settings.schedule, program_of(run, self.sources.shape(run))
@@ -100,6 +137,7 @@ class Training:
             on_epoch=on_epoch,
             keep_weights=keep_weights,
             watch=self.watch,
+            on_halved=self.halved.append,
         )
 
 
@@ -125,7 +163,7 @@ def estimate(training: Training) -> Estimate:
     """
     training.rehearse()
     machine, sources = training.machine, training.sources
-    tiles = tiles_of(training.runs, sources.shape)
+    tiles = tiles_of(training.runs, sources.shape, threads=machine.threads)
     costs: dict[object, float] = {}
     seconds, elements = 0.0, 0
     for tile in tiles:
@@ -160,14 +198,14 @@ def _seconds_a_run(tile: Tile, sources: Sources, machine: Machine) -> float:
     return (program.steps * a_step + (program.epochs + 1) * an_evaluation) / len(runs)
 
 
-def starting_sharpness(run: Run) -> float | None:
+def starting_sharpness(run: Run, dataset: Dataset) -> float | None:
     """The largest curvature of the run's training loss before its first step, in float64 on the CPU.
 
     None where it is no property of the weights alone (dropout, batch norm).
     """
     double = run.settings.model_copy(update={"dtype": "float64", "engine": "loop"})
     run = replace(run, settings=double)
-    sources = Sources()
+    sources = Sources(dataset)
     program = program_of(run, sources.shape(run))
     if is_random(program.layers):
         return None

@@ -37,7 +37,7 @@ class SweepLr:
         from nnlab.studies.running import starting_sharpness
 
         run = experiment.runs()[0]
-        sharpness = starting_sharpness(run)
+        sharpness = starting_sharpness(run, experiment.dataset)
         if sharpness is None:
             return {}
         limit = stability_limit("sgd", optimizer_values(experiment.settings.optimizer), sharpness)

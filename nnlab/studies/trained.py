@@ -17,11 +17,13 @@ from torch import Tensor
 from nnlab.catalog.links import LINKS, decide, probabilities
 from nnlab.catalog.losses import loss_named
 from nnlab.catalog.preprocessing import Preprocessing, encode
+from nnlab.core.errors import UsageError
 from nnlab.core.settings import RunSettings
-from nnlab.engine.looped import module_of
+from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Shape, layers_of
 from nnlab.engine.sources import Sources
+from nnlab.studies.resolve import own_files
 
 
 def description_of(fitted: Fitted, sources: Sources) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def description_of(fitted: Fitted, sources: Sources) -> dict[str, Any]:
         "run_id": run.run_id,
         "seed": run.seed,
         "settings": run.settings.spelled(),
+        "own_code": own_files(run.settings),
         "row": list(shape.row),
         "num_classes": shape.num_classes,
         "scores": {name: value for name, value in fitted.record.scores.items() if np.isfinite(value)},
@@ -77,10 +80,14 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
 def _scores(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], x: np.ndarray) -> Tensor:
     """Scores [C, N], in float64."""
     settings = RunSettings.checked(description["settings"])
+    if own_files(settings) != description.get("own_code", {}):
+        raise UsageError(
+            f"The code of {', '.join(own_files(settings))} has changed since this model was trained. Bring it back, or train again."
+        )
     preprocessing = description["preprocessing"]
     shape = Shape(preprocessing["task"], tuple(description["row"]), description["num_classes"], 0, 0, 0)
     model = module_of(layers_of(settings, shape), torch.Generator()).double().eval()
-    model.load_state_dict({name: torch.from_numpy(w).double() for name, w in weights.items()}, strict=False)
+    load_tensors(model, {name: torch.from_numpy(w) for name, w in weights.items()})
     with torch.no_grad():
         scores: Tensor = model(torch.from_numpy(x)).T
-    return scores
+    return scores.detach()  # a view of a parameter, which is all that `point` gives, requires a gradient even here

@@ -70,7 +70,7 @@ def tuned(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
         names = [tuning_arm(arm.name, lr) for lr in tuning.rates]
         best = select(runs[runs["arm"].isin(names)], arms=names, metric=metric).best
         chosen = tuning.rates[names.index(best)] if best is not None else tuning.rates[0]
-        arms.append(Arm(arm.name, arm.settings.model_copy(update={"lr": chosen})))
+        arms.append(replace(arm, settings=arm.settings.model_copy(update={"lr": chosen})))
         if best is None:
             lost.append(arm.name)
         elif len(tuning.rates) > 1 and not tuning.brackets(chosen):

@@ -137,6 +137,16 @@ def test_an_arm_of_which_most_runs_diverged_has_no_median_accuracy():
     assert math.isnan(row["val_accuracy_median"])
 
 
+def test_a_metric_that_does_not_apply_to_an_arm_has_empty_cells_and_one_that_diverged_has_nan():
+    brier = [NAN] * 4 + [0.1, 0.2, 0.1, 0.2] + [NAN] * 4
+    runs = _runs(CLEAR, {f"1.0/{seed}": "diverged" for seed in range(4)}, val_brier=brier)
+    rows = summary_rows(runs, arms=ARMS, factor="lr", selection=select(runs, arms=ARMS, metric="val_loss"))
+    cells = [[row[f"val_brier_{part}"] for part in ("mean", "median", "iqm")] for row in rows]
+    assert cells[0] == [None] * 3
+    assert cells[1][0] == pytest.approx(0.15)
+    assert all(math.isnan(cell) for cell in cells[2])
+
+
 def test_a_factor_that_is_no_column_of_the_runs_repeats_the_arm():
     runs = _runs(CLEAR)
     rows = summary_rows(runs, arms=ARMS, factor="width", selection=select(runs, arms=ARMS, metric="val_loss"))
@@ -166,7 +176,13 @@ CURVES = pd.DataFrame(
 
 
 def test_the_threshold_is_midway_between_the_first_loss_and_the_best_arms_last():
-    assert auto_threshold(CURVES, "0.1") == pytest.approx((2.05 + 0.45) / 2)
+    ends = _runs({"0.1": [0.4, 0.5], "1.0": [0.5, 0.5], "9.0": [8.0, 8.0]})
+    assert auto_threshold(CURVES, ends, "0.1") == pytest.approx((2.05 + 0.45) / 2)
+
+
+def test_the_loss_at_the_end_is_that_of_the_epoch_kept_and_of_runs_that_finished():
+    stopped_early = _runs({"1.0": [0.3, 0.3, 9.9]}, {"1.0/2": "diverged"})  # the best epoch's loss, not 0.5 of the last
+    assert auto_threshold(CURVES, stopped_early, "1.0") == pytest.approx((2.05 + 0.3) / 2)
 
 
 def test_steps_are_those_of_the_first_epoch_end_at_or_below_and_inf_where_there_is_none():
@@ -181,7 +197,7 @@ def test_a_run_that_starts_below_the_threshold_needs_no_steps():
 
 def test_without_validation_there_is_no_threshold_and_no_steps():
     curves = CURVES.assign(val_loss=NAN)
-    assert auto_threshold(curves, "0.1") is None
+    assert auto_threshold(curves, _runs({"0.1": [NAN, NAN]}), "0.1") is None
     assert steps_to_threshold(curves, 1.0).isna().all()
 
 

@@ -170,15 +170,25 @@ def test_the_matrix_of_losses_and_metrics_is_shown_below_the_verdicts(losses, co
     assert "lr: the rate; where rates were tuned" in " ".join(first.split())
     assert "balanced" in matrix
     assert "brier" in matrix
-    assert "-: no probabilities can be made of that loss's scores" in matrix.replace("\n", " ")
+    row = next(line for line in matrix.splitlines() if line.startswith("hinge")).split()
+    assert row.count("n/a") == 2  # Brier and calibration error
+    assert "n/a: that loss's scores are no probabilities." in matrix
 
 
 def test_show_grid_shows_every_arm_at_every_rate(losses):
     folder, _ = losses
     words = (*LOSSES, "--losses", "bce,hinge", "--seeds", 3, "--out", "out", "--show-grid", "--format", "table")
-    grid = nnlab(*words, cwd=folder).out.rpartition("chosen")[2]
-    assert grid.count("bce") == grid.count("hinge") == 3
-    assert grid.count("true") == 2
+    grid = nnlab(*words, cwd=folder).out.partition("val_accuracy by arm and rate, mean over 2 tuning seeds\n")[2]
+    head, _, *rows = grid.splitlines()
+    assert head.split() == ["arm", "0.1", "1", "10"]
+    tuning = pd.read_csv(folder / "out" / "tuning.csv")
+    for arm, line in zip(("bce", "hinge"), rows, strict=False):
+        name, *cells = line.split()
+        of_arm = tuning[tuning["arm"] == arm]
+        assert name == arm
+        assert [cell.endswith("*") for cell in cells] == of_arm["chosen"].tolist()
+        for cell, mean, lost in zip(cells, of_arm["val_accuracy_mean"], of_arm["n_lost"], strict=True):
+            assert cell.startswith("lost") if lost else float(cell.rstrip("*")) == pytest.approx(mean, abs=5e-4)
 
 
 def test_a_dry_run_counts_the_runs_that_tune(tmp_path, losses):
@@ -233,15 +243,79 @@ def test_schedules_are_drawn_and_held_to_one_budget(tmp_path):
     assert "▅▅▅▅▅" in shown  # none: level
 
 
-def test_crossed_factors_are_compared_arm_by_arm(tmp_path):
-    crossed = ("--vary", "optimizer=sgd,adam", "--vary", "width=4,8")
+def test_what_does_not_apply_to_a_loss_is_empty_in_every_file(losses):
+    folder, _ = losses
+    for name in ("runs.csv", "curves.csv", "summary.csv", "comparisons.csv"):
+        texts = pd.read_csv(folder / "out" / name, dtype=str, keep_default_na=False)
+        hinge = texts[texts["arm"] == "hinge"]
+        assert len(hinge)
+        cells = hinge.loc[:, [column for column in texts if "brier" in column or "ece" in column]].to_numpy().ravel()
+        assert set(cells) <= {""}
+        if name == "comparisons.csv":
+            of_brier = hinge.loc[hinge["metric"] == "val_brier", ["mean_difference", "p", "wins", "n"]]
+            assert of_brier.to_numpy().tolist() == [["", "", "0", "0"]]
+
+
+def test_a_metric_of_probabilities_is_refused_where_an_arm_has_none(tmp_path):
+    words = ("--losses", "bce,hinge,mse", "--metric", "val_ece")
+    ended = nnlab("compare-loss", *SMALL, *words, cwd=tmp_path)
+    assert ended.code == 2
+    assert "--metric val_ece is one of probabilities, and the loss of hinge, mse gives none." in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_crossed_factors_are_compared_arm_by_arm_and_each_has_its_column(tmp_path):
+    crossed = ("--vary", "optimizer=sgd,adam", "--vary", "width=4,8", "--show-grid")
     ended = nnlab("compare", *SMALL, *crossed, "--seeds", 2, "--out", "out", cwd=tmp_path)
-    assert list(summary_of(ended)["arm"]) == [
+    summary = summary_of(ended)
+    assert list(summary["arm"]) == [
         "optimizer=sgd width=4",
         "optimizer=sgd width=8",
         "optimizer=adam width=4",
         "optimizer=adam width=8",
     ]
+    assert list(summary.columns[:4]) == ["arm", "optimizer", "width", "n"]
+    shown = nnlab("show", "out", "--format", "table", cwd=tmp_path).out
+    assert shown.splitlines()[0] == "moons:samples=100, mlp, 2 seeds, 2 epochs"  # neither width nor optimizer is held
+    grid = summary.pivot(index="optimizer", columns="width", values="val_loss_mean")
+    assert grid.loc["adam", 8] == summary["val_loss_mean"].iloc[3]
+
+
+def test_crossed_factors_are_shown_as_a_grid(tmp_path):
+    crossed = ("--vary", "optimizer=sgd,adam", "--vary", "width=4,8", "--show-grid", "--format", "table")
+    shown = nnlab("compare", *SMALL, *crossed, "--seeds", 2, cwd=tmp_path).out
+    grid = shown.partition("val_loss by optimizer and width\n")[2].splitlines()
+    assert grid[0].split() == ["width", "width"]
+    assert grid[1].split() == ["optimizer", "4", "8"]
+    assert [line.split()[0] for line in grid[3:5]] == ["sgd", "adam"]
+
+
+def test_the_baseline_of_crossed_factors_has_the_usual_level_of_each(tmp_path):
+    crossed = ("--vary", "init=kaiming_normal,torch_default", "--vary", "batch_size=20,100", "--vary", "width=4,8")
+    ended = nnlab("compare", *SMALL, *crossed, "--seeds", 2, cwd=tmp_path)
+    summary = summary_of(ended)
+    baseline = summary[summary["verdict"] == "baseline"]
+    assert list(baseline["arm"]) == ["init=torch_default batch_size=100 width=4"]
+
+
+def test_a_grid_of_one_factor_at_one_rate_is_refused(tmp_path):
+    ended = nnlab("compare", *SMALL, "--vary", "optimizer=sgd,adam", "--show-grid", cwd=tmp_path)
+    assert ended.code == 2
+    assert "Say --tune-lr, or a second --vary." in ended.err
+
+
+def test_the_threshold_is_taken_from_the_epochs_that_early_stopping_keeps(tmp_path):
+    words = ("--vary", "lr=3,30", "--seeds", 3, "--early-stop", 2, "--epochs", 12, "--out", "out")
+    ended = nnlab("compare", "--data", "moons:samples=100", "--model", "mlp:hidden=8", *words, cwd=tmp_path)
+    summary = summary_of(ended)
+    best = str(summary.loc[summary["best"], "arm"].item())
+    runs, curves = (pd.read_csv(tmp_path / "out" / name, dtype={"arm": str}) for name in ("runs.csv", "curves.csv"))
+    of_best = curves[curves["arm"] == best]
+    first = of_best.loc[of_best["epoch"] == 0, "val_loss"].mean()
+    kept = runs.loc[runs["arm"] == best, "val_loss"].mean()
+    assert kept < of_best.groupby("seed")["val_loss"].last().mean()  # some run went on past its best epoch
+    facts = json.loads((tmp_path / "out" / "manifest.json").read_text())["facts"]
+    assert facts["threshold_loss"] == pytest.approx((first + kept) / 2, rel=1e-12)
 
 
 @pytest.mark.parametrize("form", ["json", "jsonl", "markdown", "table", "csv"])

@@ -34,6 +34,23 @@ def breaks(x):
 def cubic(scores, targets):
     return (scores[0] - targets).abs() ** 3
 
+def tukey(scores, targets, *, c: "Positive" = 4.685):
+    away = ((scores[..., 0, :] - targets) / c).square().clamp(max=1.0)
+    return c**2 / 6 * (1 - (1 - away) ** 3)
+
+class WrongSquare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, errors):
+        ctx.save_for_backward(errors)
+        return errors.square()
+
+    @staticmethod
+    def backward(ctx, out):
+        return out * ctx.saved_tensors[0]
+
+def half_the_slope(scores, targets):
+    return WrongSquare.apply(scores[..., 0, :] - targets)
+
 def noisy():
     return nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 2))
 
@@ -112,6 +129,8 @@ def test_a_build_server_gets_a_case_for_each_tensor_and_a_failure_for_each_wrong
     "words",
     [
         ("--model", "mlp:hidden=5", "--loss", "own.py:cubic", "--data", "diabetes"),
+        ("--model", "mlp:hidden=5", "--loss", "own.py:tukey", "--data", "diabetes"),
+        ("--model", "mlp:hidden=5", "--loss", "own.py:tukey:c=0.5", "--data", "diabetes"),
         ("--model", "mlp:hidden=4x4:norm=batch:dropout=0.3", "--loss", "l1", "--data", "iris", "--order", 2),
         ("--model", "mlp:hidden=4", "--data", "moons", "--checks", "reverse,forward,second,undefined,batched"),
         ("--model", "mlp:hidden=30x30", "--sample", 5, "--directions", 2),
@@ -129,6 +148,15 @@ def test_what_is_right_passes(own, words):
     done = nnlab("gradcheck", *words, cwd=own)
     assert done.code == 0, done.out + done.err
     assert "wrong" not in set(rows(done)["verdict"])
+
+
+def test_a_wrong_gradient_of_ones_own_loss_is_found_in_every_tensor_and_named(own):
+    words = ("--model", "mlp:hidden=5", "--loss", "own.py:half_the_slope", "--data", "diabetes")
+    done = nnlab("gradcheck", *words, cwd=own)
+    assert done.code == 1
+    found = rows(done)
+    assert set(found["verdict"]) == {"wrong"}
+    assert all("factor 1/2" in cause for cause in found["cause"])
 
 
 def test_the_v_curve_has_a_foot_where_the_gradient_is_right_and_none_where_it_is_wrong(tmp_path):

@@ -22,7 +22,6 @@ from nnlab.report.tables import (
     records_table,
     runs_table,
     summary_table,
-    sweep_table,
 )
 from tests.report.frames import JUDGING, NOTE, curves, runs, summary, through_csv
 
@@ -65,11 +64,11 @@ def comparisons() -> pd.DataFrame:
 
 
 PICTURES = {
-    "sweep-80": lambda: picture(sweep_table(summary(), JUDGING).noted([NOTE])),
-    "sweep-60": lambda: picture(sweep_table(summary(), JUDGING).noted([NOTE]), 60),
-    "sweep-40": lambda: picture(sweep_table(summary(), JUDGING).noted([NOTE]), 40),
-    "sweep-ascii": lambda: picture(sweep_table(summary(), JUDGING).noted([NOTE]), encoding="ascii"),
-    "sweep-markdown": lambda: markdown(sweep_table(summary(), JUDGING).noted([NOTE])),
+    "sweep-80": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE])),
+    "sweep-60": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE]), 60),
+    "sweep-40": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE]), 40),
+    "sweep-ascii": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE]), encoding="ascii"),
+    "sweep-markdown": lambda: markdown(summary_table(summary(), JUDGING).noted([NOTE])),
     "inits-80": lambda: picture(
         summary_table(
             inits(["torch_default", "zeros", "my_init.py:build_init:gain=1.4142135:mode=fan_out"]),
@@ -89,14 +88,16 @@ def test_a_table_looks_as_it_was_approved(name):
     assert PICTURES[name]() == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("table", [lambda frame: sweep_table(frame, JUDGING), records_table], ids=["sweep", "records"])
+@pytest.mark.parametrize(
+    "table", [lambda frame: summary_table(frame, JUDGING), records_table], ids=["sweep", "records"]
+)
 def test_a_table_is_the_same_before_and_after_the_file(table):
     assert picture(table(through_csv(summary()))) == picture(table(summary()))
 
 
 @pytest.mark.parametrize("width", range(26, 120, 3))
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_cut(width):
-    text = picture(sweep_table(summary(), JUDGING), width)
+    text = picture(summary_table(summary(), JUDGING), width)
     assert all(len(line) <= width for line in text.splitlines())
     assert "…" not in text
     for word in ("best", "tied", "too small", "diverges", "0.0316"):
@@ -104,14 +105,14 @@ def test_no_line_is_wider_than_the_terminal_and_no_word_is_cut(width):
 
 
 def test_the_verdict_and_the_best_can_be_told_without_colour():
-    line = next(line for line in picture(sweep_table(summary(), JUDGING)).splitlines() if line.startswith("best"))
+    line = next(line for line in picture(summary_table(summary(), JUDGING)).splitlines() if line.startswith("best"))
     assert line.split()[:3] == ["best", "0.1", "good"]
 
 
 def test_with_colour_the_same_words_stand():
-    coloured = picture(sweep_table(summary(), JUDGING), color_system="standard", force_terminal=True)
+    coloured = picture(summary_table(summary(), JUDGING), color_system="standard", force_terminal=True)
     assert "\x1b[32mgood" in coloured.replace("\x1b[1;32m", "\x1b[32m")
-    without = picture(sweep_table(summary(), JUDGING), color_system="standard", force_terminal=True, no_color=True)
+    without = picture(summary_table(summary(), JUDGING), color_system="standard", force_terminal=True, no_color=True)
     assert "32m" not in without
 
 
@@ -126,18 +127,18 @@ def test_a_name_is_never_markup_nor_a_command_to_the_terminal():
 
 def test_the_answer_says_when_nothing_is_selected():
     frame = summary().assign(best=False, tied=None).drop(columns=[c for c in summary() if c.startswith("val_")])
-    text = picture(sweep_table(frame, Judging("lr", "val_loss", "nothing is selected: there is no validation part")))
+    text = picture(summary_table(frame, Judging("lr", "val_loss", "nothing is selected: there is no validation part")))
     assert "No best arm: nothing is selected: there is no validation part." in text
 
 
 def test_a_best_arm_with_a_bad_verdict_is_explained():
     frame = summary().assign(best=[False, True, *[False] * 4], reason="reaches 82 % of the best progress")
-    text = picture(sweep_table(frame, JUDGING), 200)
+    text = picture(summary_table(frame, JUDGING), 200)
     assert "Its own verdict is 'too small': reaches 82 % of the best progress." in text
 
 
 def test_a_single_arm_is_not_called_the_best():
-    text = picture(sweep_table(summary().iloc[2:3], JUDGING))
+    text = picture(summary_table(summary().iloc[2:3], JUDGING))
     assert "best" not in text.lower()
     assert "1.071 ±0.013" in text
 
@@ -145,26 +146,26 @@ def test_a_single_arm_is_not_called_the_best():
 def test_with_one_seed_there_is_no_interval_and_no_word_of_one():
     frame = summary().assign(n=1, n_diverged=[0, 0, 0, 0, 1, 1], n_collapsed=0)
     frame = frame.assign(**{c: math.nan for c in frame if c.endswith(("ci_low", "ci_high"))})
-    text = picture(sweep_table(frame, JUDGING))
+    text = picture(summary_table(frame, JUDGING))
     assert "±" not in text
     assert "1.071" in text
 
 
 def test_runs_that_the_machine_failed_have_a_column_only_where_there_are_any():
-    assert "not run" not in picture(sweep_table(summary(), JUDGING), 120)
+    assert "not run" not in picture(summary_table(summary(), JUDGING), 120)
     frame = summary().assign(n_failed=[0, 3, 0, 0, 0, 0])
-    assert "3/10" in picture(sweep_table(frame, JUDGING), 120)
-    assert "not run: for want of memory" in picture(sweep_table(frame, JUDGING), 120)
+    assert "3/10" in picture(summary_table(frame, JUDGING), 120)
+    assert "not run: for want of memory" in picture(summary_table(frame, JUDGING), 120)
 
 
 def test_a_long_table_shows_its_ends_and_its_best_and_counts_the_rest():
     many = pd.concat([summary().assign(best=False, tied=False)] * 50, ignore_index=True)
     many = many.assign(lr=[0.001 * (i + 1) for i in range(300)], best=[i == 150 for i in range(300)])
-    text = picture(sweep_table(many, JUDGING))
+    text = picture(summary_table(many, JUDGING))
     assert "best  0.151" in text
     assert text.count("⋮") == 2
     assert "275 rows left out: --all shows every row." in text
-    assert "⋮" not in picture(sweep_table(many, JUDGING, all_rows=True))
+    assert "⋮" not in picture(summary_table(many, JUDGING, all_rows=True))
 
 
 def test_a_wide_table_shows_what_fits_and_says_where_the_rest_is():

@@ -1,0 +1,1 @@
+"""Where studies and storage meet: an experiment carried out in a directory of its own, whoever asked for it."""
