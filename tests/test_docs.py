@@ -24,16 +24,20 @@ from nnlab.analysis.selection import Selection
 from nnlab.analysis.summaries import summary_rows
 from nnlab.catalog.metrics import METRICS
 from nnlab.cli.app import app
-from nnlab.cli.options import gathered
 from nnlab.core import settings
 from nnlab.core.errors import NnlabError
 from nnlab.diagnostics.signals import COLUMNS as SIGNALS
+from nnlab.diagnostics.step_curve import StepError
+from nnlab.lab import answers
+from nnlab.lab.given import gathered
 from nnlab.storage import csv_files
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.manifest import MANIFEST, Manifest
+from nnlab.studies.chain import COLUMNS as CHAIN_COLUMNS
 from nnlab.studies.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
 from nnlab.studies.compare_init import COMPARE_INIT
 from nnlab.studies.gradcheck import planned
+from nnlab.studies.neuron import neuron
 from nnlab.studies.sweep_lr import SWEEP_LR
 from nnlab.studies.train import TRAIN
 
@@ -253,9 +257,18 @@ def test_the_columns_of_layers_and_the_keys_of_the_manifest_are_those_that_are_w
     assert tables("manifest.json") == [["schema_version", *(field.name for field in fields(Manifest))]]
 
 
+def test_the_columns_of_what_is_explained_are_those_that_are_written():
+    assert tables("chain.csv") == [list(CHAIN_COLUMNS)]
+    assert tables("steps.csv") == [["parameter", *(field.name for field in fields(StepError))]]
+    asked = ({}, {"train": 2}, {"gate": "and"})
+    shown = [neuron(settings.NeuronSettings.checked(given)).rows for given in asked]
+    assert tables("neuron.csv") == [list(rows.columns) for rows in shown]
+
+
 def test_every_file_that_an_experiment_writes_is_described():
     text = (DOCS / "files.md").read_text(encoding="utf-8")
     names = [csv_files.RUNS, csv_files.CURVES, csv_files.SUMMARY, csv_files.COMPARISONS, csv_files.TUNING]
-    for name in (*names, csv_files.LAYERS, MANIFEST, JOURNAL):
+    of_checks = (answers.GRADCHECK, answers.STEPS, answers.CHAIN, answers.NEURON)
+    for name in (*names, csv_files.LAYERS, *of_checks, MANIFEST, JOURNAL):
         assert f"\n## {name}\n" in text
         assert f"\n| `{name}` |" in text

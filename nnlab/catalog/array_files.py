@@ -42,13 +42,27 @@ def arrays_dataset(path: Path, *, task: TaskChoice, missing: Missing) -> Dataset
     Raises:
         DataError: what is wrong, in which array, and what was expected.
     """
-    arrays = load_arrays(path)
+    return dataset_of_arrays(load_arrays(path), place=str(path), task=task, missing=missing)
+
+
+def dataset_of_arrays(arrays: Mapping[str, Array], *, place: str, task: TaskChoice, missing: Missing) -> Dataset:
+    """The data set that arrays of these names make.
+
+    Args:
+        arrays: `x`, `y`, and those of the parts given.
+        place: where they come from, for messages.
+        task: what is predicted; `auto` asks the targets.
+        missing: what to do about missing numbers.
+
+    Raises:
+        DataError: what is wrong, in which array, and what was expected.
+    """
     row_shape = arrays["x"].shape[1:]
     suffixes = ["", *(f"_{part}" for part in PARTS if f"x_{part}" in arrays)]
-    read = {suffix: _part(path, arrays, suffix, row_shape) for suffix in suffixes}
-    kept = {suffix: _kept(path, suffix, x, y, missing) for suffix, (x, y) in read.items()}
+    read = {suffix: _part(place, arrays, suffix, row_shape) for suffix in suffixes}
+    kept = {suffix: _kept(place, suffix, x, y, missing) for suffix, (x, y) in read.items()}
     num_read, num_kept = (sum(len(y) for _, y in parts.values()) for parts in (read, kept))
-    wanted = target_of(np.concatenate([y for _, y in kept.values()]), task, place=f"{path}, y")
+    wanted = target_of(np.concatenate([y for _, y in kept.values()]), task, place=f"{place}, y")
     ends = np.cumsum([len(y) for _, y in kept.values()])
     targets = dict(zip(kept, np.split(wanted.y, ends[:-1]), strict=True))
     x = kept[""][0]
@@ -115,36 +129,36 @@ def dropped_note(num_dropped: int, num_rows: int) -> tuple[str, ...]:
     return (f"{num_dropped} of {num_rows} rows have a missing cell and were dropped.",)
 
 
-def _part(path: Path, arrays: Mapping[str, Array], suffix: str, row_shape: tuple[int, ...]) -> tuple[Floats, Values]:
+def _part(place: str, arrays: Mapping[str, Array], suffix: str, row_shape: tuple[int, ...]) -> tuple[Floats, Values]:
     """x [N, D] as float64, and y [N] as float64 or text."""
-    x = flat_rows(arrays[f"x{suffix}"], row_shape, place=f"{path}, x{suffix}")
-    y, place = arrays[f"y{suffix}"], f"{path}, y{suffix}"
+    x = flat_rows(arrays[f"x{suffix}"], row_shape, place=f"{place}, x{suffix}")
+    y, of_y = arrays[f"y{suffix}"], f"{place}, y{suffix}"
     if y.shape not in ((len(x),), (len(x), 1)):
         raise DataError(
-            f"{place} has shape {list(y.shape)}. Expected [{len(x)}]: a number, class index or class name for each"
+            f"{of_y} has shape {list(y.shape)}. Expected [{len(x)}]: a number, class index or class name for each"
             f" row of x{suffix}."
         )
     if y.dtype.kind not in "biufU":
-        raise DataError(f"{place} has type {y.dtype}. Expected numbers or text.")
+        raise DataError(f"{of_y} has type {y.dtype}. Expected numbers or text.")
     if y.dtype.kind == "U":
         return x, y.reshape(-1).astype(object)
     targets = y.reshape(-1).astype(np.float64)
     if np.isinf(targets).any():
-        raise DataError(f"{place}, row {int(np.isinf(targets).argmax())} is infinite. Expected finite numbers.")
+        raise DataError(f"{of_y}, row {int(np.isinf(targets).argmax())} is infinite. Expected finite numbers.")
     return x, targets
 
 
-def _kept(path: Path, suffix: str, x: Floats, y: Values, missing: Missing) -> tuple[Floats, Values]:
+def _kept(place: str, suffix: str, x: Floats, y: Values, missing: Missing) -> tuple[Floats, Values]:
     """The rows that `--missing` keeps."""
     no_target = pd.isna(y)
     absent = no_target if missing == "mean" else no_target | np.isnan(x).any(axis=1)
     if missing == "drop":
         if absent.all():
-            raise DataError(f"{path}: every row of x{suffix} has a NaN, so --missing drop leaves none.")
+            raise DataError(f"{place}: every row of x{suffix} has a NaN, so --missing drop leaves none.")
         return x[~absent], y[~absent]
     if absent.any():
         row = int(absent.argmax())
         ways = "--missing drop" if missing == "mean" else "--missing drop or --missing mean"
         name = "y" if no_target[row] else "x"
-        raise DataError(f"{path}, {name}{suffix}, row {row} has NaN. Expected a number; fill it in, or say {ways}.")
+        raise DataError(f"{place}, {name}{suffix}, row {row} has NaN. Expected a number; fill it in, or say {ways}.")
     return x, y

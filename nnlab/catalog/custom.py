@@ -10,12 +10,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.errors import NnlabError, UsageError, did_you_mean
 
 
 def is_custom(name: str) -> bool:
@@ -72,11 +73,36 @@ def check_call(function: Callable[..., Any], call: str, *, what: str, **given: o
         raise UsageError(f"{what} {function.__name__} is called as {function.__name__}({call}): {error}.") from None
 
 
+@contextmanager
+def blamed(name: str, where: str) -> Iterator[None]:
+    """Within, what a person's own code raises is told to them as theirs, with its line.
+
+    Args:
+        name: `FILE.py:NAME`, or a name of the catalogue.
+        where: what was being done, to begin the message with.
+
+    Raises:
+        UsageError: the code raised an error, any but one that is told already.
+    """
+    try:
+        yield
+    except NnlabError:
+        raise
+    except Exception as error:
+        place = name.rpartition(":")[0]
+        at = f"{place}{_line_in(error, Path(place))} raises " if place else ""
+        raise UsageError(f"{where}: {at}{type(error).__name__}: {error}") from error
+
+
 def content_hash(name: str) -> str:
     """SHA-256, in hex, of the file behind a custom ingredient: part of a run's identity."""
+    return hashlib.sha256(_source(name).read_bytes()).hexdigest()
+
+
+def _source(name: str) -> Path:
+    """The file behind a custom ingredient."""
     place = name.rpartition(":")[0]
-    path = Path(place) if place.endswith(".py") else Path(str(getattr(_module(place, name), "__file__", "")))
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return Path(place) if place.endswith(".py") else Path(str(getattr(_module(place, name), "__file__", "")))
 
 
 def _file(path: Path, label: str) -> ModuleType:
@@ -105,7 +131,7 @@ def _line_in(error: BaseException, path: Path) -> str:
     line = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == path.resolve():
             line = trace.tb_lineno
         trace = trace.tb_next
     return "" if line is None else f":{line}"

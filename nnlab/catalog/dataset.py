@@ -114,7 +114,7 @@ class Dataset:
         """SHA-256, in hex, of everything that a run's numbers can depend on."""
         digest = hashlib.sha256()
         words = (self.task, self.feature_names, self.class_names, self.standardize, self.missing, sorted(self.given))
-        digest.update(repr(words).encode())
+        digest.update(repr((*words, self.row_shape)).encode())
         arrays = [self.x, self.y, *(array for name in sorted(self.given) for array in self.given[name])]
         if self.split_column is not None:
             arrays.append(self.split_column.values)

@@ -47,6 +47,7 @@ class Init:
         law: of one weight: a single point, uniform, normal, normal cut off at both ends, or another.
         source: who proposed it.
         bias: `bias(weight_shape, generator)`, the biases [out], of the weights' own variance; None for zeros.
+        built: PyTorch's own constructors draw, module by module; `function` is what `nn.Linear`'s does.
         rescale: factor on a layer's weights, given the standard deviation of its pre-activations on data; None for an
             init that sees no data.
     """
@@ -57,6 +58,7 @@ class Init:
     source: str
     bias: Callable[[Shape, Generator], Tensor] | None = None
     rescale: Callable[[Tensor], Tensor] | None = None
+    built: bool = False
 
     @property
     def deterministic(self) -> bool:
@@ -272,6 +274,16 @@ def torch_default_bias(shape: Shape, generator: Generator) -> Tensor:
     return _uniform(shape[:1], torch_default_variance(shape), generator)
 
 
+def as_built(shape: Shape, *, generator: Generator) -> Tensor:
+    """What each module's own constructor makes, under the seed: nn.Linear's is U(-b, b) with b = 1 / sqrt(fan_in).
+
+    A module of your own starts so unless another init is named. Every kind of layer has its constructor's law: norms
+    are 1 and 0, recurrent layers U(-b, b) with b = 1 / sqrt(units), an nn.Embedding N(0, 1). The other inits replace the
+    weights and biases of layers that PyTorch draws, and leave everything else as it is built.
+    """
+    return torch_default(shape, generator=generator)
+
+
 def _number(gain: Gain) -> float:
     assert not isinstance(gain, str), "resolve_gain comes before the draw"
     return gain
@@ -309,6 +321,14 @@ def own_init(function: Callable[..., Tensor]) -> Init:
 INITS: Final[Mapping[str, Init]] = {
     "torch_default": Init(
         torch_default, torch_default_variance, "uniform", "PyTorch since 0.4, nn.Linear", bias=torch_default_bias
+    ),
+    "as_built": Init(
+        as_built,
+        torch_default_variance,
+        "uniform",
+        "the constructors of torch.nn, or your own module's",
+        bias=torch_default_bias,
+        built=True,
     ),
     "zeros": Init(zeros, _nothing_drawn, "point", "a control: it can't break the symmetry"),
     "constant": Init(constant, _nothing_drawn, "point", "a control: it can't break the symmetry"),

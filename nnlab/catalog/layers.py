@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from nnlab.core.spec import Spec
 
-Law: TypeAlias = Literal["weight", "bias", "ones", "zeros"]
+Law: TypeAlias = Literal["weight", "bias", "ones", "zeros", "built"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Parameter:
     Attributes:
         name: as `nn.Sequential` would name it (`0.weight`).
         shape: without the run axis.
-        law: who fills it at the start: the init's weight or bias law, or ones or zeros (norms).
+        law: who fills it at the start: the init's weight or bias law, ones or zeros (norms), or the constructor of the
+            module that it belongs to.
         weight_shape: of the weight it belongs to, whose fan-in a bias's law may need.
         torch_bound: b of PyTorch's own start U(-b, b), where it is not 1 / sqrt(fan_in) of the weight.
     """
@@ -49,6 +50,21 @@ class Layer:
     def inside(self) -> Layers:
         """The layers that it is made of."""
         return ()
+
+    @property
+    def mixes_rows(self) -> bool:
+        """While it is trained, what it gives for a row hangs on the other rows of the batch."""
+        return False
+
+    @property
+    def draws(self) -> bool:
+        """While it is trained, what it gives may be drawn at random."""
+        return False
+
+    @property
+    def follows(self) -> Spec | None:
+        """The activation that an init's `gain=auto` goes by, where it has one."""
+        return None
 
     def parameters(self, name: str) -> Iterator[Parameter]:  # noqa: ARG002
         """Its trained tensors, given its own name."""
@@ -97,6 +113,10 @@ class Activate(Layer):
 
     activation: Spec
 
+    @property
+    def follows(self) -> Spec:
+        return self.activation
+
 
 @dataclass(frozen=True)
 class Norm(Layer):
@@ -111,6 +131,10 @@ class Norm(Layer):
     positions: int = 1
     groups: int = 1
 
+    @property
+    def mixes_rows(self) -> bool:
+        return self.over == "batch"
+
     def parameters(self, name: str) -> Iterator[Parameter]:
         shape = (self.channels,)
         yield Parameter(f"{name}.weight", shape, "ones", shape)
@@ -122,6 +146,10 @@ class Dropout(Layer):
     """While training each unit is zero with probability p, else divided by 1 - p."""
 
     p: float
+
+    @property
+    def draws(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -149,16 +177,21 @@ def parameters(layers: Layers) -> Iterator[Parameter]:
         yield from layer.parameters(name)
 
 
+def ignores_inputs(layers: Layers) -> bool:
+    """Whether every row has the same scores, whatever is in it."""
+    return any(isinstance(layer, Free) for layer in layers)
+
+
 def has_batch_norm(layers: Layers) -> bool:
     """Whether a row's scores hang on the other rows of its batch."""
-    return any(isinstance(layer, Norm) and layer.over == "batch" for _, layer in walk(layers))
+    return any(layer.mixes_rows for _, layer in walk(layers))
 
 
 def is_random(layers: Layers) -> bool:
     """Whether the training loss is no property of the weights alone."""
-    return has_batch_norm(layers) or any(isinstance(layer, Dropout) for _, layer in walk(layers))
+    return any(layer.mixes_rows or layer.draws for _, layer in walk(layers))
 
 
 def activation_of(layers: Layers) -> Spec | None:
     """The first activation of a network: what `gain=auto` follows."""
-    return next((layer.activation for _, layer in walk(layers) if isinstance(layer, Activate)), None)
+    return next((layer.follows for _, layer in walk(layers) if layer.follows is not None), None)

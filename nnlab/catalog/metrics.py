@@ -101,12 +101,16 @@ def measure(
         target_mean: what standardising took from the regression targets, one number or one a run [R].
         target_scale: what it divided them by; own unit = standardised * scale + mean.
     """
-    scores = scores.to(torch.float32 if scores.device.type == "mps" else torch.float64)
     if task == "regression":
-        view: Classified | Predicted = predicted(scores, targets, link, target_mean, target_scale)
+        view: Classified | Predicted = predicted(scores.to(_wide(scores)), targets, link, target_mean, target_scale)
     else:
-        view = classified(scores, targets, link)
+        view = classified(scores.to(torch.promote_types(scores.dtype, torch.float32)), targets, link)
     return {name: metric.function(view) for name, metric in METRICS.items() if metric.applies(task, link)}
+
+
+def _wide(scores: Tensor) -> torch.dtype:
+    """The type that rows are summed in; Apple's devices have no float64."""
+    return torch.float32 if scores.device.type == "mps" else torch.float64
 
 
 def classified(scores: Tensor, targets: Tensor, link: str) -> Classified:
@@ -117,7 +121,7 @@ def classified(scores: Tensor, targets: Tensor, link: str) -> Classified:
     run = torch.arange(num_runs, device=scores.device).unsqueeze(1)
     cells = (run * num_classes + classes) * num_classes + decided
     counts = torch.bincount(cells.flatten(), minlength=num_runs * num_classes**2)
-    confusion = counts.view(num_runs, num_classes, num_classes).to(scores.dtype)
+    confusion = counts.view(num_runs, num_classes, num_classes).to(_wide(scores))
     return Classified(classes, decided, probabilities(scores, link), confusion)
 
 
@@ -162,7 +166,7 @@ def brier(rows: Classified) -> Tensor:
     right = rows.probabilities.gather(-2, rows.classes.unsqueeze(-2)).squeeze(-2)
     # sum of (p - onehot)^2 = sum of p^2 - 2 p_y + 1
     squares = rows.probabilities.square().sum(-2) - 2.0 * right + 1.0
-    return squares.mean(-1) / (2.0 if rows.probabilities.shape[-2] == 2 else 1.0)
+    return squares.mean(-1, dtype=_wide(squares)) / (2.0 if rows.probabilities.shape[-2] == 2 else 1.0)
 
 
 def ece(rows: Classified) -> Tensor:
@@ -188,7 +192,7 @@ def squared_calibration_error(rows: Classified) -> Tensor:
     bins = (top * NUM_BINS).ceil().long().sub_(1).clamp_(0, NUM_BINS - 1)
     right = (rows.decided == rows.classes).to(top.dtype)
     empty = top.new_zeros(top.shape[0], NUM_BINS)
-    n, hits, mass = (empty.scatter_add(-1, bins, each) for each in (torch.ones_like(top), right, top))
+    n, hits, mass = (empty.scatter_add(-1, bins, each).to(_wide(top)) for each in (torch.ones_like(top), right, top))
     # n times the bin's term: hits = n a, mass = n p.
     terms = ((mass - hits).square() - hits * (n - hits) / (n - 1.0)) / n
     return torch.where(n > 1.0, terms, 0.0).sum(-1) / top.shape[-1]

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from nnlab.catalog.attention import transformer
+from nnlab.catalog.custom import is_custom
+from nnlab.catalog.entry import find
 from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
+from nnlab.catalog.own_models import own_layers
+from nnlab.catalog.recurrent import gru, lstm, rnn
+from nnlab.catalog.spatial_models import cnn_mnist1d, conv1d, conv2d, lenet
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Count, Flag, Fraction, Sizes, Word
 from nnlab.core.spec import Spec
@@ -17,10 +23,15 @@ Row: TypeAlias = tuple[int, ...]  # the shape of a row: (features,), (channels, 
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the table: `function(row, outputs, activation, **keys)` gives the layers."""
+    """A row of the table: `function(row, outputs, activation, **keys)` gives the layers.
+
+    Attributes:
+        is_module: they are one `nn.Module`, which starts as it is built.
+    """
 
     function: Callable[..., Layers]
     source: str = ""
+    is_module: bool = False
 
 
 def linear(row: Row, outputs: int, activation: Spec, *, bias: Flag = True) -> Layers:  # noqa: ARG001
@@ -90,4 +101,23 @@ MODELS: Final[Mapping[str, Model]] = {
     ),
     "neuron": Model(neuron, source="McCulloch and Pitts 1943; Rosenblatt 1958"),
     "point": Model(point),
+    "conv1d": Model(conv1d, source="Waibel et al. 1989; group norm: Wu and He 2018"),
+    "conv2d": Model(conv2d, source="LeCun et al. 1989; group norm: Wu and He 2018"),
+    "lenet": Model(lenet, source="LeCun, Bottou, Bengio and Haffner 1998, section II.B"),
+    "cnn_mnist1d": Model(cnn_mnist1d, source="Greydanus and Kobak 2020"),
+    "rnn": Model(rnn, source="Elman 1990; both directions: Schuster and Paliwal 1997"),
+    "gru": Model(gru, source="Cho et al. 2014, in PyTorch's form; both directions: Schuster and Paliwal 1997"),
+    "lstm": Model(lstm, source="Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000"),
+    "transformer": Model(transformer, source="Vaswani et al. 2017; norms before: Xiong et al. 2020", is_module=True),
 }
+
+
+def model_named(spec: Spec) -> Model:
+    """The model that `spec` names: of the table, or a person's own `nn.Module`.
+
+    Raises:
+        UsageError: no such name, file or class.
+    """
+    if is_custom(spec.name):
+        return Model(own_layers(spec.name), is_module=True)
+    return find(MODELS, spec, what="--model")

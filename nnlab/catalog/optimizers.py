@@ -13,9 +13,12 @@ A number among the keys is one float for every run, or a tensor shaped as `lr` w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from nnlab.catalog.custom import is_custom
 from nnlab.catalog.entry import configured, find
+from nnlab.catalog.own_optimizers import own_optimizer_keys
 from nnlab.catalog.updates import (
     State as State,
 )
@@ -328,10 +331,15 @@ def clip_norm_(grads: list[Tensor], max_norm: Tensor) -> None:
     Source: Pascanu et al. 2013, algorithm 1.
     """
     # The parameters' axis last: a run alone is then summed in the order that it is summed in with company.
-    norms = torch.stack([torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) for g in grads], dim=1)
+    norms = torch.stack([_norm_of_each(g) for g in grads], dim=1)
     factor = (max_norm / (torch.linalg.vector_norm(norms, dim=1) + 1e-6)).clamp_(max=1.0)
     for g in grads:
         g.mul_(factor.view(-1, *(1,) * (g.ndim - 1)))
+
+
+def _norm_of_each(g: Tensor) -> Tensor:
+    """[R]; of single numbers their size (without dimensions PyTorch takes the norm over all)."""
+    return torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) if g.ndim > 1 else g.abs()
 
 
 def _adam_step(
@@ -349,6 +357,33 @@ def _adam_step(
     torch.sqrt(exp_avg_sq, out=g).add_(rounded(eps * scale, p))
     torch.div(exp_avg, g, out=g)
     p.addcmul_(g, rounded_tensor(lr * (scale / correction), p), value=-1)
+
+
+def fused_adam(
+    kernel: str,
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    averages: list[Tensor],
+    squares: list[Tensor],
+    steps: list[Tensor],
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    **values: object,
+) -> None:
+    """adam or adamw on all parameters of one run, in one pass over memory: the kernel behind `torch.optim.Adam(fused=True)`.
+
+    Args:
+        kernel: its name in torch.
+        parameters, gradients, averages, squares: of the run, in one order.
+        steps: the number of the step, from 1, for each parameter.
+        lr, betas, values: the run's numbers.
+    """
+    beta1, beta2 = betas
+    step = getattr(torch, kernel)
+    step(
+        parameters, gradients, averages, squares, [], steps, lr=lr, beta1=beta1, beta2=beta2, maximize=False, **values
+    )  # fmt: skip
 
 
 def _rectification(beta2: Hyper, beta2_power: Hyper, step: int) -> tuple[bool | Tensor, Hyper]:
@@ -375,6 +410,7 @@ class Optimizer:
         state: the tensors as large as the parameter that the rule may hold, for an estimate of memory.
         source: who proposed it.
         decouples_decay: weight decay shrinks the parameter itself instead of being added to the gradient.
+        fused: the same rule on all parameters of one run at once, where PyTorch has a kernel for it.
     """
 
     function: Callable[..., None]
@@ -382,17 +418,25 @@ class Optimizer:
     state: tuple[str, ...]
     source: str
     decouples_decay: bool = False
+    fused: Callable[..., None] | None = None
 
 
 OPTIMIZERS: Final[Mapping[str, Optimizer]] = {
     "sgd": Optimizer(sgd, "SGD", ("momentum_buffer",), "Robbins and Monro 1951; Polyak 1964"),
-    "adam": Optimizer(adam, "Adam", ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"), "Kingma and Ba 2015"),
+    "adam": Optimizer(
+        adam,
+        "Adam",
+        ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+        "Kingma and Ba 2015",
+        fused=partial(fused_adam, "_fused_adam_"),
+    ),
     "adamw": Optimizer(
         adamw,
         "AdamW",
         ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
         "Loshchilov and Hutter 2019",
         decouples_decay=True,
+        fused=partial(fused_adam, "_fused_adamw_"),
     ),
     "rmsprop": Optimizer(
         rmsprop, "RMSprop", ("square_avg", "scratch", "grad_avg", "momentum_buffer"), "Tieleman and Hinton 2012"
@@ -405,6 +449,17 @@ OPTIMIZERS: Final[Mapping[str, Optimizer]] = {
 }
 
 
+def optimizer_named(spec: Spec, *, what: str = "--optimizer") -> Optimizer:
+    """The optimizer that `spec` names: of the table, or a person's own torch.optim.Optimizer.
+
+    Raises:
+        UsageError: no such name, file or class.
+    """
+    if is_custom(spec.name):
+        return Optimizer(own_optimizer_keys(spec.name), None, (), "")
+    return find(OPTIMIZERS, spec, what=what)
+
+
 def optimizer_values(spec: Spec, *, what: str = "--optimizer") -> dict[str, Value | None]:
     """Every key of the optimizer that `spec` names, with its value; knows no torch.
 
@@ -412,14 +467,14 @@ def optimizer_values(spec: Spec, *, what: str = "--optimizer") -> dict[str, Valu
         UsageError: an unknown name or key, betas that are not two numbers from 0 to below 1, nesterov without momentum
             or with dampening.
     """
-    values = configured(find(OPTIMIZERS, spec, what=what).function, spec, what=what)
+    values = configured(optimizer_named(spec, what=what).function, spec, what=what)
     betas = values.get("betas")
     if isinstance(betas, tuple) and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
         raise UsageError(
             f"{what} {spec.name}:betas takes two numbers from 0 to below 1, such as 0.9x0.999,"
             f" not {spec.option('betas')!r}."
         )
-    if values.get("nesterov") and (not values["momentum"] or values["dampening"]):
+    if spec.name in OPTIMIZERS and values.get("nesterov") and (not values["momentum"] or values["dampening"]):
         raise UsageError(
             f"{what} {str(spec)!r}: nesterov needs a momentum above 0 and no dampening,"
             " as in sgd:momentum=0.9:nesterov=true."

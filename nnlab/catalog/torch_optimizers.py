@@ -6,7 +6,9 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from nnlab.catalog.custom import is_custom
 from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.catalog.own_optimizers import own_optimizer
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
@@ -26,11 +28,13 @@ def torch_optimizer(
     """PyTorch's own optimizer of this name; for `lion`, which PyTorch lacks, one written like PyTorch's.
 
     Args:
-        name: a key of OPTIMIZERS.
+        name: a key of OPTIMIZERS, or a person's own.
         parameters: of one run.
         lr: its rate.
         values: from `optimizer_values`.
     """
+    if is_custom(name):
+        return own_optimizer(name, parameters, lr=lr, values=values)
     class_name = OPTIMIZERS[name].torch_class
     made: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, class_name) if class_name else lion_class()
     return made(parameters, lr=lr, **values)

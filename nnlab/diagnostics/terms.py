@@ -25,7 +25,7 @@ from nnlab.diagnostics.differences import (
     step_scales,
 )
 from nnlab.diagnostics.gradient_report import STEP
-from nnlab.diagnostics.problem import Problem, nudged
+from nnlab.diagnostics.problem import Problem, cast, constants, nudged
 
 _ENTRIES: Final = 24
 _MOST_EDGES: Final = 60
@@ -111,8 +111,10 @@ def _of_rows(counts: Tensor, dim: int) -> Cause | None:
 
 def _output_shape(problem: Problem) -> tuple[int, ...] | None:
     """The shape of the one output, where it is one tensor of several entries and real."""
+    # In one precision: a float32 module may be checked at a float64 input.
+    point = {name: cast(tensor, torch.float64) for name, tensor in problem.subject.point.items()}
     with torch.no_grad():
-        result = problem.subject.function({**problem.subject.point, **problem.subject.constants})
+        result = problem.subject.function({**point, **constants(problem.subject, torch.float64)})
     if not isinstance(result, Tensor) or result.numel() == 1 or result.is_complex():
         return None
     return tuple(result.shape)

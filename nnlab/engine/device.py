@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -39,3 +41,27 @@ def device_named(name: str, dtype: str) -> torch.device:
 def core_count() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Within, if wanted, PyTorch takes only algorithms that give the same bits each time. The setting is the process's.
+
+    Raises:
+        UsageError: an operation that has no such algorithm on its device.
+    """
+    if not wanted:
+        yield
+        return
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        what = str(error).partition(", but")[0]
+        raise UsageError(f"--deterministic: {what}. Leave it out, or take another --device.") from error
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -11,26 +11,32 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
-from typing import Literal
 
 import torch
 
-from nnlab.core.records import Run, RunRecord
+from nnlab.core.records import Run
 from nnlab.engine import looped
+from nnlab.engine.device import deterministic_algorithms
 from nnlab.engine.fit import FitOptions, TileData, Watch, fit
+from nnlab.engine.halving import fit_in_memory
+from nnlab.engine.memory import keep_freed_memory
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, tiles_of
 from nnlab.engine.sources import Sources
 
-EngineName = Literal["native", "loop"]
-
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how wide runs are computed."""
+    """Where and how wide runs are computed.
+
+    Attributes:
+        threads: tiles at once.
+        deterministic: only by algorithms that give the same bits each time.
+    """
 
     device: torch.device
     threads: int
+    deterministic: bool = False
 
 
 def execute(
@@ -42,6 +48,7 @@ def execute(
     on_epoch: Callable[[int], None] | None = None,
     keep_weights: bool = False,
     watch: Watch | None = None,
+    on_halved: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Train every run, handing finished ones over tile by tile, in the calling thread.
 
@@ -53,21 +60,21 @@ def execute(
         on_epoch: told, from any thread, how many runs have just ended an epoch.
         keep_weights: finished runs carry their parameters.
         watch: a probe, called at every epoch's end.
+        on_halved: told, from any thread, how many runs were too many for the memory and are trained in halves.
     """
     stop = Event()
 
     def work(tile: Tile, data: TileData) -> list[Fitted]:
         options = FitOptions(machine.device, stop, keep_weights, watch, on_epoch)
         train = looped.fit if tile.program.settings.engine == "loop" else fit
-        try:
-            return train(tile, data, options)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return [Fitted(failed(run, f"out of memory: {error}"), None) for run in tile.runs]
+        return fit_in_memory(tile, data, options, train, on_halved)
 
-    tiles = tiles_of(runs, sources.shape)
-    with ThreadPoolExecutor(machine.threads, thread_name_prefix="tile", initializer=_one_core) as pool:
+    keep_freed_memory()
+    tiles = tiles_of(runs, sources.shape, threads=machine.threads)
+    with (
+        deterministic_algorithms(machine.deterministic),
+        ThreadPoolExecutor(machine.threads, thread_name_prefix="tile", initializer=_one_core) as pool,
+    ):
         try:
             _drain(
                 pool, tiles, lambda tile: sources.tile_data(tile, machine.device), work, machine.threads, on_finished
@@ -114,13 +121,3 @@ def single_threaded() -> Iterator[None]:
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(before)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: PyTorch has an error of its own for a device's, for the CPU's only words."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def failed(run: Run, reason: str) -> RunRecord:
-    """The record of a run that the machine could not do."""
-    return RunRecord(run, "failed", None, 0, 0, {}, {}, run.settings.engine, reason)

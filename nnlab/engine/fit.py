@@ -144,7 +144,7 @@ class _Fit:
                 raise Stopped
             batch = self.batches.batch(index, self.population.seed_of_run)
             if momenta_TR is not None:
-                self.population.set_momentum(momenta_TR[index])
+                self.population.updates.set_momentum(momenta_TR[index])
             losses.append(self.population.train(batch, lr_TR[index]))
         return torch.stack(losses)
 
@@ -170,10 +170,10 @@ class _Fit:
             if not note(outcome, epoch, losses_RT[position], row, finite=finite[position]):
                 continue
             self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
-            outcome.curves.setdefault("lr", []).append(self.rates.next_rate(index, outcome.steps))
             if outcome.is_best_now:
                 better.append(position)
             (stopped if outcome.has_stalled(self.program.settings.early_stop) else living).append(position)
+        self._note_rates([self.population.rows[position] for position in sorted(living + stopped)])
         if self.program.settings.early_stop is not None:
             self._remember_best(better)
         self._watch(epoch)
@@ -181,6 +181,13 @@ class _Fit:
             self._finish(stopped)
         if len(living) < len(self.population.rows):
             self._keep(living)
+
+    def _note_rates(self, indices: list[int]) -> None:
+        """Each run's rate at its next step, into its curves."""
+        if indices:
+            steps = self.outcomes[indices[0]].steps  # all have taken as many
+            for index, lr in zip(indices, self.rates.next_rates(indices, steps), strict=True):
+                self.outcomes[index].curves.setdefault("lr", []).append(lr)
 
     def _watch(self, epoch: int) -> None:
         """Let the probe look; before the first step also at runs whose loss is not even finite."""
@@ -220,7 +227,7 @@ class _Fit:
                 outcome.weights = {name: values[position].cpu().clone() for name, values in final.items()}
 
     def _record(self, outcome: Outcome) -> RunRecord:
-        return record_of(outcome, self.program, engine="native")
+        return record_of(outcome, self.program, engine=self.program.settings.engine)
 
 
 def _starts(tile: Tile, data: TileData) -> list[dict[str, Tensor]]:
@@ -235,5 +242,5 @@ def _starts(tile: Tile, data: TileData) -> list[dict[str, Tensor]]:
 
 def _finite(population: Population) -> Tensor:
     """Whether all parameters of each run are finite [R]; a sum is finite only where all its terms are."""
-    sums = [p.flatten(1).sum(1) for p in population.weights.parameters.values()]
+    sums = [p.sum(tuple(range(1, p.ndim))) if p.ndim > 1 else p for p in population.weights.parameters.values()]
     return torch.stack(sums).sum(0).isfinite()

@@ -21,10 +21,13 @@ from torch import Tensor
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
 from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
-from nnlab.engine.arrays import Product, Whole, like, padded, rows_of, shaped, whole
-
-NORM_EPSILON = 1e-5  # PyTorch's default, for both norms
-NORM_MOMENTUM = 0.1
+from nnlab.catalog.recurrent import Recurrent
+from nnlab.catalog.spatial_layers import Conv, Pool
+from nnlab.engine.arrays import Product, Whole, like, padded, padded_rows, rows_of, shaped, whole
+from nnlab.engine.convolution import ConvKernel
+from nnlab.engine.normalisation import NormKernel
+from nnlab.engine.pooling import pool_kernel
+from nnlab.engine.recurrence import RecurrentKernel
 
 
 @dataclass
@@ -91,12 +94,13 @@ class LinearKernel:
         self.bias = weights.parameters[f"{name}.bias"].unsqueeze(2) if layer.bias else None
         self.weight_gradient = weights.gradients[f"{name}.weight"]
         self.bias_gradient = weights.gradients[f"{name}.bias"] if layer.bias else None
-        rows = min(rows_of(self.weight), self.weight.stride(0) if self.bias is None else self.bias.stride(0))
+        room = min(rows_of(self.weight), self.weight.stride(0) if self.bias is None else self.bias.stride(0))
+        rows = min(room, padded_rows(layer.outputs, layer.inputs, site.width, dtype=self.weight.dtype))
         make = partial(padded, dtype=self.weight.dtype, device=self.weight.device)
         self.z = make(self.weight.shape[0], layer.outputs, site.width, rows=rows)
         self.weight_T = self.weight.transpose(1, 2)
         self.forwards = Product(self.z, layer.inputs, room=rows)
-        self.outer = Product(self.weight, site.width, room=rows)
+        self.outer = Product(self.weight, site.width, room=min(room, rows))
         self.first = site.first
         self.dx: Tensor | None = None
         self.x: Tensor | None = None
@@ -128,6 +132,42 @@ class LinearKernel:
             self.dx = like(self.x)
             self.backwards = Product(self.dx, self.weight.shape[1])
         return self.backwards.to(self.dx, self.weight_T, d)
+
+
+class OneUnitKernel:
+    """z = w . x + b, the layer of a single score: sums of elementwise products, which beat products of single rows."""
+
+    def __init__(self, layer: Linear, site: Site) -> None:
+        self.weights, self.name, self.has_bias = site.weights, site.name, layer.bias
+        self.weight = site.weights.parameters[f"{site.name}.weight"]
+        self.w_T = self.weight.transpose(1, 2)
+        make = partial(padded, self.weight.shape[0], dtype=self.weight.dtype, device=self.weight.device)
+        self.z, self.terms = make(1, site.width), make(layer.inputs, site.width)
+        self.first = site.first
+        self.dx: Tensor | None = None
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        self.x = x
+        torch.mul(x, self.w_T, out=self.terms)
+        torch.sum(self.terms, 1, keepdim=True, out=self.z)
+        return self.z.add_(self.weights.parameters[f"{self.name}.bias"].unsqueeze(2)) if self.has_bias else self.z
+
+    def backward(self, d: Tensor) -> Tensor:
+        torch.mul(self.x, d, out=self.terms)
+        if self.first:
+            dx = d
+        else:
+            self.dx = like(self.x) if self.dx is None else self.dx
+            dx = torch.mul(self.w_T, d, out=self.dx)
+        self.weights.put(f"{self.name}.weight", self.terms.sum(2).unsqueeze(1))
+        if self.has_bias:
+            self.weights.put(f"{self.name}.bias", d.sum(2))
+        return dx
+
+
+def linear_kernel(layer: Linear, site: Site) -> Kernel:
+    """The kernel for so many units."""
+    return OneUnitKernel(layer, site) if layer.outputs == 1 else LinearKernel(layer, site)
 
 
 class FreeKernel:
@@ -177,44 +217,6 @@ class ActivateKernel:
         else:
             into.mul_(self.slope(self.kept))
         return d
-
-
-class NormKernel:
-    """Layer norm (over features) or batch norm (over rows), with PyTorch's epsilon and running statistics."""
-
-    def __init__(self, layer: Norm, site: Site) -> None:
-        self.weights, name = site.weights, site.name
-        self.dim = 1 if layer.over == "layer" else 2
-        self.name = name
-        self.weight = site.weights.parameters[f"{name}.weight"].unsqueeze(2)
-        self.bias = site.weights.parameters[f"{name}.bias"].unsqueeze(2)
-
-    def forward(self, x: Tensor, training: bool) -> Tensor:
-        if self.dim == 2 and not training:
-            mean = self.weights.buffers[f"{self.name}.running_mean"].unsqueeze(2)
-            variance = self.weights.buffers[f"{self.name}.running_var"].unsqueeze(2)
-        else:
-            variance, mean = torch.var_mean(x, self.dim, correction=0, keepdim=True)
-            if self.dim == 2:
-                self._remember(mean.squeeze(2), variance.squeeze(2), x.shape[2])
-        self.inverse = (variance + NORM_EPSILON).rsqrt_()
-        self.normal = (x - mean).mul_(self.inverse)
-        h = like(x)
-        return torch.addcmul(self.bias, self.normal, self.weight, out=h)
-
-    def _remember(self, mean: Tensor, variance: Tensor, num_rows: int) -> None:
-        self.weights.buffers[f"{self.name}.running_mean"].lerp_(mean, NORM_MOMENTUM)
-        unbiased = variance * (num_rows / (num_rows - 1)) if num_rows > 1 else variance
-        self.weights.buffers[f"{self.name}.running_var"].lerp_(unbiased, NORM_MOMENTUM)
-
-    def backward(self, d: Tensor) -> Tensor:
-        # dx = (g - mean(g) - n mean(g n)) / sd, with g the gradient of the normalised values n (Ioffe and Szegedy 2015).
-        g = d * self.weight
-        spread = self.normal.mul((g * self.normal).mean(self.dim, keepdim=True))
-        dx = g.sub_(g.mean(self.dim, keepdim=True)).sub_(spread).mul_(self.inverse)
-        self.weights.put(f"{self.name}.weight", (d * self.normal).sum(2))
-        self.weights.put(f"{self.name}.bias", d.sum(2))
-        return d.copy_(dx)
 
 
 class DropoutKernel:
@@ -291,9 +293,12 @@ def running_statistics(parameters: Mapping[str, Tensor], layers: Layers) -> dict
 
 # A new kind of layer is a line here; a kernel is made of (layer, site).
 KERNELS: Final[Mapping[type[Layer], Callable[[Any, Site], Kernel]]] = {
-    Linear: LinearKernel,
+    Linear: linear_kernel,
     Free: FreeKernel,
     Activate: ActivateKernel,
     Norm: NormKernel,
     Dropout: DropoutKernel,
+    Conv: ConvKernel,
+    Pool: pool_kernel,
+    Recurrent: RecurrentKernel,
 }

@@ -7,99 +7,28 @@ engine's arithmetic: PyTorch's layers, PyTorch's losses, PyTorch's optimizers an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from nnlab.catalog.activations import activation_named
 from nnlab.catalog.averages import averaging_decay
-from nnlab.catalog.entry import configured
-from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
+from nnlab.catalog.custom import blamed, is_custom
 from nnlab.catalog.metrics import measure
 from nnlab.catalog.optimizers import optimizer_values
 from nnlab.catalog.torch_optimizers import torch_optimizer
 from nnlab.core.records import Run
-from nnlab.core.rng import stream
+from nnlab.core.rng import stream, stream_seed
 from nnlab.engine.evaluate import best_constant
 from nnlab.engine.fit import FitOptions, Seen, Stopped, TileData, Watch
+from nnlab.engine.modules import OwnDraws, draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
 from nnlab.engine.plan import Program, Tile
 from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays
 from nnlab.engine.starting import starting_weights
-
-
-class StreamedDropout(nn.Module):
-    """Dropout whose masks come from the run's own stream, drawn [units, rows] as the batched engine draws them."""
-
-    def __init__(self, p: float, generator: torch.Generator) -> None:
-        super().__init__()
-        self.p, self.generator = p, generator
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        kept = torch.rand(x.shape[1], x.shape[0], generator=self.generator, dtype=torch.float64) >= self.p
-        return x * kept.T.to(x) / (1 - self.p)
-
-
-class Elementwise(nn.Module):
-    """An activation of the catalogue as a module, differentiated by autograd."""
-
-    def __init__(self, layer: Activate) -> None:
-        super().__init__()
-        self.function = activation_named(layer.activation).function
-        self.values = configured(self.function, layer.activation, what="--activation")
-
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.function(x, **self.values)
-        return h
-
-
-class Skip(nn.Module):
-    """x + inner(x)."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = x + self.inner(x)
-        return h
-
-
-class Constant(nn.Module):
-    """The parameters themselves, for every row."""
-
-    def __init__(self, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(outputs, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight.T.expand(x.shape[0], -1)
-
-
-def _norm(layer: Norm) -> nn.Module:
-    return nn.LayerNorm(layer.channels) if layer.over == "layer" else nn.BatchNorm1d(layer.channels)
-
-
-# How each kind of layer is written in PyTorch, given the run's dropout stream.
-MODULES: Final[Mapping[type[Layer], Callable[[Any, torch.Generator], nn.Module]]] = {
-    Linear: lambda layer, _: nn.Linear(layer.inputs, layer.outputs, layer.bias),
-    Free: lambda layer, _: Constant(layer.outputs),
-    Activate: lambda layer, _: Elementwise(layer),
-    Norm: lambda layer, _: _norm(layer),
-    Dropout: lambda layer, dropout: StreamedDropout(layer.p, dropout),
-    Residual: lambda layer, dropout: Skip(module_of(layer.inner, dropout)),
-}
-
-
-def module_of(layers: Layers, dropout: torch.Generator) -> nn.Sequential:
-    """The network as PyTorch's own modules; its parameters have the names that the description gives them."""
-    return nn.Sequential(*(MODULES[type(layer)](layer, dropout) for layer in layers))
 
 
 def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
@@ -116,7 +45,7 @@ def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor
     return module  # type: ignore[no-any-return]
 
 
-def starting_model(program: Program, run: Run, x_ND: Tensor) -> nn.Sequential:
+def starting_model(program: Program, run: Run, x_ND: Tensor) -> nn.Module:
     """The network of a run before its first step, on the CPU, in the run's dtype.
 
     Args:
@@ -126,8 +55,7 @@ def starting_model(program: Program, run: Run, x_ND: Tensor) -> nn.Sequential:
     """
     dtype = getattr(torch, program.settings.dtype)
     model = module_of(program.layers, stream(run.seed, "dropout")).to(dtype)
-    start = starting_weights(program, run, x_ND)
-    model.load_state_dict({name: value.to(dtype) for name, value in start.items()}, strict=False)
+    load_tensors(model, starting_weights(program, run, x_ND))
     return model
 
 
@@ -138,11 +66,11 @@ class Loop:
         self.program, self.run, self.data, self.index, self.device = program, run, data, seed_index, device
         self.model = starting_model(program, run, data.train.x[seed_index]).to(device)
         settings = run.settings
+        self.own_draws = OwnDraws(stream_seed(run.seed, "forward"), device) if draws_globally(program.layers) else None
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         values = optimizer_values(settings.optimizer)
-        self.optimizer = torch_optimizer(
-            settings.optimizer.name, self.model.parameters(), lr=settings.lr, values=values
-        )
-        for parameter in self.model.parameters():
+        self.optimizer = torch_optimizer(settings.optimizer.name, trained, lr=settings.lr, values=values)
+        for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)
         self.loss = plain_loss(program)
         self.row_loss = plain_loss(program, reduction="none")
@@ -161,11 +89,17 @@ class Loop:
 
     def remember_best(self) -> None:
         """Keep the parameters of this epoch."""
-        self.best = {name: value.clone() for name, value in self.result.state_dict().items()}
+        self.best = {name: value.detach().clone() for name, value in tensors_of(self.result).items()}
+
+    def scores(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
+        """What the network makes of rows, [B, C]."""
+        with nullcontext() if self.own_draws is None else self.own_draws():
+            found: Tensor = (model or self.model)(x)
+        return found
 
     def mean_loss(self, part: PartArrays, rows: Tensor | slice, model: nn.Module | None = None) -> Tensor:
         """The loss of these rows of a part."""
-        scores, y = (model or self.model)(part.x[self.index][rows]), part.y[self.index][rows]
+        scores, y = self.scores(part.x[self.index][rows], model), part.y[self.index][rows]
         if part.row_weights is None:
             return self.loss(scores, y)
         weights = part.row_weights[self.index][rows]
@@ -202,7 +136,9 @@ class Loop:
             loss.backward()  # type: ignore[no-untyped-call]
         if self.run.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.settings.clip_norm)
-        self.optimizer.step()
+        rule = self.run.settings.optimizer.name
+        with blamed(rule, f"--optimizer {rule}, at a step") if is_custom(rule) else nullcontext():
+            self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
         return loss.item()
@@ -218,7 +154,7 @@ class Loop:
         return found
 
     def _metrics(self, part: PartArrays) -> dict[str, float]:
-        scores_RCN = self.result(part.x[self.index]).T[None]
+        scores_RCN = self.scores(part.x[self.index], self.result).T[None]
         task, link, unit = self.program.shape.task, self.program.link, self.data.unit
         y = part.y[self.index][None]
         if unit is None:
@@ -254,13 +190,13 @@ def _trained(loop: Loop, options: FitOptions) -> Fitted:
             if options.on_epoch is not None:
                 options.on_epoch(1)
     if living and loop.best:
-        loop.result.load_state_dict(loop.best)
+        load_tensors(loop.result, loop.best)
     if living and loop.data.test is not None:
         tested = loop.evaluate(loop.data.test, with_metrics=True)
         outcome.scores |= {f"test_{name}": value for name, value in tested.items()}
     outcome.scores["constant_loss"] = best_constant(loop.program, loop.data.train.y[loop.index])
     if options.keep_weights:
-        outcome.weights = {name: value.detach().cpu() for name, value in loop.result.state_dict().items()}
+        outcome.weights = {name: value.detach().cpu() for name, value in tensors_of(loop.result).items()}
     return Fitted(record_of(outcome, loop.program, engine="loop"), outcome.weights)
 
 
@@ -272,7 +208,7 @@ def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) ->
     if not note(outcome, epoch, losses, row, finite=loop.finite()):
         return False
     loop.rates.listen(0, row.get("val_loss", row["train_loss"]), epoch)
-    outcome.curves.setdefault("lr", []).append(loop.rates.next_rate(0, outcome.steps))
+    outcome.curves.setdefault("lr", []).extend(loop.rates.next_rates([0], outcome.steps))
     if outcome.is_best_now and loop.program.settings.early_stop is not None:
         loop.remember_best()
     return True

@@ -9,6 +9,7 @@ from typing import Final
 
 from torch import Tensor
 
+from nnlab.catalog.layers import ignores_inputs
 from nnlab.core.records import Run, RunRecord, Status
 from nnlab.engine.plan import Program
 
@@ -85,7 +86,8 @@ def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, fl
 def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
     """The record of a run that is over: last row of its curves, or infinite losses where it diverged."""
     steps_per_epoch = program.steps_per_epoch
-    scores = {"constant_loss": outcome.scores["constant_loss"]}
+    measured = outcome.scores | {"constant_loss": _to_beat(outcome, program)}
+    scores = {"constant_loss": measured["constant_loss"]}
     if outcome.status == "diverged":
         names = ["train_loss", "batch_loss"]
         names += ["val_loss"] * (program.shape.num_val > 0) + ["test_loss"] * (program.shape.num_test > 0)
@@ -93,7 +95,7 @@ def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
     else:
         at = -1 if program.settings.early_stop is None else outcome.best_epoch
         last = {name: values[at] for name, values in outcome.curves.items() if name not in {"epoch", "step", "lr"}}
-        scores |= last | outcome.scores | {"batch_loss": outcome.batch_loss_sum / max(outcome.steps, 1)}
+        scores |= last | measured | {"batch_loss": outcome.batch_loss_sum / max(outcome.steps, 1)}
     return RunRecord(
         run=outcome.run,
         status=outcome.status,
@@ -105,3 +107,10 @@ def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
         engine=engine,
         layers=outcome.layers,
     )
+
+
+def _to_beat(outcome: Outcome, program: Program) -> float:
+    """What learning must beat: the best constant's loss; of a network that is a constant itself, the loss it starts with."""
+    if ignores_inputs(program.layers):
+        return outcome.curves.get("train_loss", [math.inf])[0]
+    return outcome.scores["constant_loss"]

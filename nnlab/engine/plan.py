@@ -15,13 +15,14 @@ from typing import Final
 
 import torch
 
-from nnlab.catalog.entry import configured, find, keys
+from nnlab.catalog.entry import configured, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
 from nnlab.catalog.losses import Loss, loss_named
-from nnlab.catalog.models import MODELS, Row
-from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.catalog.models import Row, model_named
+from nnlab.catalog.optimizers import optimizer_named
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
+from nnlab.catalog.spatial_layers import Conv
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
 from nnlab.core.records import Run
@@ -35,6 +36,11 @@ _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction",
 # Elements of weights and activations of one tile that a core's cache holds; measured, see benchmarks/.
 _TILE_ELEMENTS: Final = 1_200_000
 _LARGEST_TILE: Final = 512
+# Less than that in a tile and the interpreter, which runs one thread at a time, is what the threads wait for.
+_WORTH_A_THREAD: Final = 100_000
+# A network too large for that is better off in company: a cache holds one layer of a few runs, and calls are shared.
+_SMALL_TILE: Final = 8
+_SMALL_TILE_ELEMENTS: Final = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -121,10 +127,13 @@ class Program:
         """Rows that each parameter's block has room for: more than it has where its layer's products are the faster for it."""
         found = {parameter.name: 0 for parameter in parameters(self.layers)}
         for name, layer in walk(self.layers):
-            if isinstance(layer, Linear):
-                dtype = getattr(torch, self.settings.dtype)
+            dtype = getattr(torch, self.settings.dtype)
+            if isinstance(layer, Linear) and layer.outputs > 1:
                 columns = (self.batch_size, layer.inputs)
                 found[f"{name}.weight"] = padded_rows(layer.outputs, layer.inputs, *columns, dtype=dtype)
+            if isinstance(layer, Conv):
+                columns = (self.batch_size * math.prod(layer.positions), layer.fan_in)
+                found[f"{name}.weight"] = padded_rows(layer.outputs, layer.fan_in, *columns, dtype=dtype)
         return found
 
     @property
@@ -133,10 +142,15 @@ class Program:
         return sum(layer.units for _, layer in walk(self.layers))
 
     @property
+    def elements(self) -> int:
+        """Numbers that a run works with in a step: weights and activations, and the gradients of both."""
+        return 2 * self.num_weights + 2 * self.num_units * self.batch_size
+
+    @property
     def tile_size(self) -> int:
-        """Runs that go through the program together."""
-        elements = 2 * self.num_weights + 2 * self.num_units * self.batch_size
-        return max(1, min(_LARGEST_TILE, _TILE_ELEMENTS // elements))
+        """The most runs that go through the program together."""
+        small = min(_SMALL_TILE, _SMALL_TILE_ELEMENTS // self.elements)
+        return max(1, min(_LARGEST_TILE, max(small, _TILE_ELEMENTS // self.elements)))
 
 
 @dataclass(frozen=True)
@@ -159,7 +173,7 @@ class Tile:
 
 def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     """The network that the settings describe, between the data's features and the loss's outputs."""
-    model = find(MODELS, settings.model, what="--model")
+    model = model_named(settings.model)
     assert settings.loss is not None
     assert settings.activation is not None
     outputs = loss_named(settings.loss).outputs[shape.task]
@@ -207,7 +221,7 @@ def axes_of(optimizer: Spec) -> dict[str, float]:
     What is left at its default is the program's, so that a term nobody asked for costs nothing, and whether it is computed never
     depends on other runs.
     """
-    function = OPTIMIZERS[optimizer.name].function
+    function = optimizer_named(optimizer).function
     values = configured(function, optimizer, what="--optimizer")
     return {
         key.name: float(values[key.name])  # type: ignore[arg-type]
@@ -217,13 +231,13 @@ def axes_of(optimizer: Spec) -> dict[str, float]:
 
 
 def _program_optimizer(optimizer: Spec) -> Spec:
-    function = OPTIMIZERS[optimizer.name].function
+    function = optimizer_named(optimizer).function
     accepted, axes = keys(function), axes_of(optimizer)
     kept = [(key, text) for key, text in optimizer.options if accepted[key].kind not in _AXIS_KINDS]
     return Spec(optimizer.name, (*sorted(kept), *((name, "axis") for name in sorted(axes))))
 
 
-def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape]) -> list[Tile]:
+def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape], *, threads: int = 1) -> list[Tile]:
     """Tiles for all runs: one program each, runs of one seed together.
 
     A seed with many runs fills tiles of its own, whose runs share every batch; seeds with few runs are put together.
@@ -231,6 +245,7 @@ def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape]) -> list[Tile
     Args:
         runs: what is to be trained.
         shape_of: the shape of a run's data.
+        threads: how many tiles are trained at once; none of them should idle where there is work for all.
     """
     by_program: dict[Program, dict[int, list[Run]]] = {}
     for run in runs:
@@ -239,8 +254,15 @@ def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape]) -> list[Tile
     return [
         Tile(program, group)
         for program, by_seed in by_program.items()
-        for group in _groups(list(by_seed.values()), program.tile_size)
+        for group in _groups(list(by_seed.values()), _size(program, sum(map(len, by_seed.values())), threads))
     ]
+
+
+def _size(program: Program, num_runs: int, threads: int) -> int:
+    """Runs of a tile, so that a program's tiles are a multiple of the threads, but none too small to be worth a thread."""
+    largest = program.tile_size
+    num_tiles = -(-(-(-num_runs // largest)) // threads) * threads
+    return min(largest, max(-(-num_runs // num_tiles), -(-_WORTH_A_THREAD // program.elements)))
 
 
 def _groups(by_seed: list[list[Run]], size: int) -> list[tuple[Run, ...]]:

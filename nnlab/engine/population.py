@@ -14,13 +14,14 @@ from torch import Tensor
 
 from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.losses import Loss
-from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
-from nnlab.engine.arrays import chosen_of, like, padded, shaped, whole, wide
+from nnlab.engine.arrays import chosen_of, like, padded, shaped, whole
 from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
-from nnlab.engine.plan import Program, axes_of
+from nnlab.engine.plan import Program
 from nnlab.engine.rows import Batch
+from nnlab.engine.updating import Updates, is_plain_sgd
+from nnlab.engine.vmapped import ModuleKernel
 
 
 class Population:
@@ -44,19 +45,17 @@ class Population:
         seeds = list(dict.fromkeys(run.seed for run in runs))
         self.seed_of_run = torch.tensor([seeds.index(run.seed) for run in runs], device=device)
         self.dropout = {seed: stream(seed, "dropout") for seed in seeds}
-        self.optimizer = OPTIMIZERS[program.settings.optimizer.name].function
-        self.optimizer_values = _program_values(runs[0])
-        axes = [axes_of(run.settings.optimizer) for run in runs]
-        # In float64: a rule forms 1 - beta from it before it rounds.
-        exact = wide(device)
-        self.axes = {name: torch.tensor([axis[name] for axis in axes], dtype=exact, device=device) for name in axes[0]}
-        norms = [run.settings.clip_norm for run in runs]
-        self.max_norm: Tensor | None = None
-        if norms[0] is not None:
-            self.max_norm = torch.tensor(norms, dtype=self.dtype, device=device)
-        self.state: dict[str, State] = {}
+        self.updates = Updates(program, runs, device)
         self.averaged: dict[str, Tensor] | None = None
-        self._take({name: torch.stack([start[name] for start in starts]) for name in starts[0]}, {})
+        stacked = {name: torch.stack([start[name] for start in starts]).to(device) for name in starts[0]}
+        # A module's buffers: running statistics, and whatever else it holds and does not train.
+        self._take(
+            {name: stacked[name] for name in program.rows},
+            {name: self._rounded(value) for name, value in stacked.items() if name not in program.rows},
+        )
+
+    def _rounded(self, value: Tensor) -> Tensor:
+        return value.to(self.dtype) if value.is_floating_point() else value
 
     def _take(self, values: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
         """Lay the parameters out for the runs there are now, and forget the kernels made for others."""
@@ -66,17 +65,11 @@ class Population:
             return padded(len(self.runs), *shape, dtype=self.dtype, device=self.device, rows=self.program.rows[name])
 
         named = {name: layout(name).copy_(value) for name, value in values.items()}
-        fused = self._is_plain_sgd()
+        fused = is_plain_sgd(self.program)
         gradients = named if fused else {name: layout(name) for name in values}
         self.weights = Weights(named, gradients, buffers or running_statistics(named, self.program.layers), fused)
         self.kernels: dict[int, list[Kernel]] = {}
         self.losses: dict[int, _LossBuffers] = {}
-
-    def _is_plain_sgd(self) -> bool:
-        """Whether a step is p -= lr g and nothing else, so that the products of the backward pass can add it themselves."""
-        plain = self.program.settings.optimizer.name == "sgd" and not self.program.settings.optimizer.options
-        cycles = self.program.settings.schedule.name == "one_cycle"
-        return plain and self.max_norm is None and not cycles
 
     def keep(self, living: Sequence[int]) -> None:
         """Go on with these of the runs (positions in `runs`); the others leave."""
@@ -84,9 +77,7 @@ class Population:
         self.runs = [self.runs[i] for i in living]
         self.rows = [self.rows[i] for i in living]
         self.seed_of_run = self.seed_of_run[chosen]
-        self.axes = {name: values[chosen] for name, values in self.axes.items()}
-        self.max_norm = None if self.max_norm is None else self.max_norm[chosen]
-        self.state = {name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()}
+        self.updates.keep(living, chosen)
         buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
         if self.averaged is not None:
             self.averaged = {name: chosen_of(value, chosen) for name, value in self.averaged.items()}
@@ -106,8 +97,15 @@ class Population:
     def scores(self, batch: Batch, *, training: bool) -> Tensor:
         """Scores [R, C, B], in a buffer that the next call overwrites."""
         if batch.width not in self.kernels:
-            self.kernels[batch.width] = kernels(self.program.layers, self.weights, batch.width, self.masks)
+            self.kernels[batch.width] = self._kernels(batch.width)
         return run_forward(self.kernels[batch.width], batch.x, training)
+
+    def _kernels(self, width: int) -> list[Kernel]:
+        layers = self.program.layers
+        if self.program.settings.engine == "vmap":
+            # One for all widths: it makes its own module of the layers.
+            return next(iter(self.kernels.values()), None) or [ModuleKernel(layers, self.weights, self.masks)]
+        return kernels(layers, self.weights, width, self.masks)
 
     def losses_of(self, scores: Tensor, batch: Batch) -> Tensor:
         """Each row's loss times its share [R, B']; its sum over rows is the mean loss."""
@@ -125,7 +123,7 @@ class Population:
         run_backward(self.kernels[batch.width], d)
         self.step += 1
         if not self.weights.fused:
-            self._update(lr_R)
+            self.updates.step(self.weights, self.step, lr_R)
         if self.decay is not None:
             self._average(self.decay)
         return mean_R
@@ -153,30 +151,6 @@ class Population:
         yield
         for name, tensor in other.items():
             tensor.copy_(own[name])
-
-    def set_momentum(self, momentum_R: Tensor) -> None:
-        """Take this momentum (Adam's first beta) for the next step: a schedule cycles it."""
-        momentum_R = momentum_R.to(self.device, wide(self.device))
-        if "betas" in self.optimizer_values:
-            self.optimizer_values["betas"] = (momentum_R[:, None], self.optimizer_values["betas"][1])  # type: ignore[index]
-        else:
-            self.axes["momentum"] = momentum_R
-
-    def _update(self, lr_R: Tensor) -> None:
-        gradients = [whole(g) for g in self.weights.gradients.values()]
-        if self.max_norm is not None:
-            # Without the padding, where a rule whose eps is 0 leaves 0 / 0.
-            clip_norm_(list(self.weights.gradients.values()), self.max_norm)
-        axes = {name: values[:, None] for name, values in self.axes.items()}
-        for (name, p), g in zip(self.weights.parameters.items(), gradients, strict=True):
-            state = self.state.setdefault(name, {})
-            self.optimizer(whole(p), g, state, self.step, lr_R[:, None], **(self.optimizer_values | axes))
-
-
-def _program_values(run: Run) -> dict[str, object]:
-    """The optimizer's keys that all runs share."""
-    optimizer = run.settings.optimizer
-    return {name: value for name, value in optimizer_values(optimizer).items() if name not in axes_of(optimizer)}
 
 
 def _copy(p: Tensor) -> Tensor:

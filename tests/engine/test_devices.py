@@ -6,10 +6,12 @@ from typing import Final
 
 import pytest
 import torch
-from problems import CALM, Problem, runs_of, trained
+from problems import CALM, SOURCES, Problem, numbers, runs_of, trained
 
 from nnlab.core.errors import UsageError
-from nnlab.engine.device import available, device_named
+from nnlab.engine.device import available, deterministic_algorithms, device_named
+from nnlab.engine.executors import Machine, execute
+from nnlab.engine.outcomes import Fitted
 
 LEARNABLE: Final = {"data": "moons:samples=300", "model": "mlp:hidden=16x16", "lr": 0.3, "epochs": 30, "batch_size": 20}
 
@@ -38,6 +40,34 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are():
         device_named("cuda:77", "float32")
     assert device_named("cpu", "float64") == torch.device("cpu")
     assert device_named("auto", "float64").type in {name.partition(":")[0] for name in available()}
+
+
+def test_deterministic_runs_have_the_same_numbers_here_and_leave_pytorchs_setting_as_it_was():
+    runs = runs_of({**LEARNABLE, "epochs": 2}, lrs=[0.1, 0.3])
+    asked: list[bool] = []
+    finished: list[Fitted] = []
+    machine = Machine(torch.device("cpu"), 1, deterministic=True)
+    told = lambda _: asked.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
+    execute(runs, SOURCES, machine, on_finished=finished.extend, on_epoch=told)
+    assert set(asked) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    usual = trained(runs, keep_weights=False)
+    assert [numbers(fitted) for fitted in finished] == [numbers(usual[run.run_id]) for run in runs]
+
+
+def test_what_has_no_deterministic_algorithm_is_refused_where_it_was_asked_for():
+    def put():
+        torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
+
+    put()
+    refused = pytest.raises(UsageError, match=r"--deterministic: put_ does not have .* implementation\. Leave it out")
+    with refused, deterministic_algorithms(True):
+        put()
+    with deterministic_algorithms(False):
+        put()
+    with pytest.raises(RuntimeError, match="shapes"), deterministic_algorithms(True):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 ACCELERATORS: Final = [name for name in ("cuda", "mps") if name in available()]

@@ -194,6 +194,30 @@ def test_every_optimizer_at_its_defaults_follows_the_loop_for_twelve_steps(optim
     assert max(max(differences(native[run.run_id], loop[run.run_id]).values()) for run in runs) < 1e-11
 
 
+# Wide enough for the rule that takes all of a run's parameters in one pass (nnlab/engine/updating.py).
+@pytest.mark.parametrize(
+    "optimizer", ["adam", "adam:weight_decay=0.01:betas=0.8x0.99", "adamw", "adamw:weight_decay=0.3:eps=1e-6"]
+)
+def test_adam_on_a_network_of_many_weights_follows_the_loop_while_a_run_leaves(optimizer):
+    settings = {
+        "data": "blobs:samples=300:features=30:classes=5:std=8",
+        "model": "mlp:hidden=90x60",
+        "activation": "tanh",
+        "dtype": "float64",
+        "batch_size": 64,
+        "epochs": 3,
+        "early_stop": 1,
+        "optimizer": optimizer,
+    }
+    runs = runs_of(settings, seeds=[3, 4], lrs=[1e-4, 3.0, 1e-3])
+    native, loop = trained(runs), trained(runs, engine="loop")
+    assert {len(each.record.curves["epoch"]) for each in loop.values()} >= {2, 4}
+    assert (
+        max(max(differences(native[run.run_id], loop[run.run_id]).values()) for run in runs if run.settings.lr < 1)
+        < 1e-9
+    )
+
+
 @pytest.mark.parametrize("problem", CALM, ids=str)
 def test_whole_trajectories_of_calm_problems_equal_the_plain_loop(problem: Problem):
     runs = runs_of({"dtype": "float64", **problem.settings}, seeds=[0, 1])

@@ -1,0 +1,59 @@
+"""Who is measured, and on how many of a workload's runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.workloads import Workload
+
+ALL: Final = None
+
+
+@dataclass(frozen=True, eq=False)
+class Contestant:
+    """One way to train the runs of a workload.
+
+    Attributes:
+        name: of its module in `benchmarks.peers`.
+        title: in the table.
+        runs: how many it trains of each workload that it can do, its time being scaled up to all of them; None for all.
+        unlike: by workload, how its work differs from what `workloads` says; its losses are then not compared.
+    """
+
+    name: str
+    title: str
+    runs: Mapping[str, int | None]
+    unlike: Mapping[str, str]
+
+    def num_runs(self, workload: Workload) -> int:
+        """How many runs it trains."""
+        return self.runs.get(workload.key) or len(workload.runs)
+
+
+def _contestant(name: str, title: str, unlike: Mapping[str, str] | None = None, **runs: int | None) -> Contestant:
+    return Contestant(name, title, runs, unlike or {})
+
+
+NNLAB: Final = _contestant("nnlab_engine", "nnlab", A=ALL, B=ALL, C=ALL, D=ALL, E=ALL, F=ALL)
+
+_GLOROT = "starts from Glorot's weights, is evaluated at the end alone"
+
+PEERS: Final = (
+    _contestant("torch_loop", "PyTorch loop", A=32, B=16, C=16, D=4, E=10, F=64),
+    _contestant("torch_processes", "PyTorch loop, two processes", A=64, B=32, C=16, D=4, E=10, F=64),
+    _contestant("torch_vmap", "torch.func vmap", {"E": "no probes"}, A=32, B=256, C=16, D=8, E=10, F=32),
+    _contestant("torch_compiled", "torch.compile of it", A=32, B=256, C=16, F=32),
+    _contestant("jax_scan", "JAX jit(scan(vmap))", {"E": "no probes"}, A=ALL, B=ALL, C=32, D=ALL, E=10, F=ALL),
+    _contestant(
+        "sklearn_search",
+        "scikit-learn GridSearchCV",
+        {"A": _GLOROT, "F": f"{_GLOROT}, Adam at a constant rate"},
+        A=32,
+        F=64,
+    ),
+    _contestant("optuna_search", "Optuna over the loop", A=32),
+    _contestant("ray_tune", "Ray Tune over the loop", A=32),
+    _contestant("nnlab_unprobed", "nnlab without probes", E=ALL),
+)

@@ -1,0 +1,117 @@
+"""Measurements by child processes, taken in turn: whatever else the machine does falls on all alike."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.contestants import NNLAB, Contestant
+from benchmarks.workloads import Workload
+
+ROOT = Path(__file__).parents[1]
+Losses = Mapping[tuple[str, int], float]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that is over.
+
+    Attributes:
+        wall_s: from start to end.
+        printed: on stdout.
+        complaint: the last line on stderr where it failed, else nothing.
+        peak_mib: the most memory that it held.
+    """
+
+    wall_s: float
+    printed: str
+    complaint: str
+    peak_mib: float
+
+
+def process(words: Sequence[str], folder: Path = ROOT) -> Process:
+    """Run Python with these words to its end."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = perf_counter()
+        child = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=out, stderr=err)
+        _, status, used = os.wait4(child.pid, 0)
+        wall_s = perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        said = err.read().strip().splitlines()
+        complaint = (said or ["no word"])[-1] if child.returncode else ""
+        return Process(wall_s, out.read(), complaint, used.ru_maxrss / 1024)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A contestant's work, scaled to all runs of the workload.
+
+    Attributes:
+        train_s: training alone.
+        cpu_s: of training, on all cores; NaN where other processes do it.
+        whole_s: the whole process.
+        prepare_s: of it, compiling, warming up and finding the best size.
+        share: the part of the runs that were trained.
+        note: how it was done, or why there is no number.
+        losses: the final training loss of each arm and seed.
+    """
+
+    train_s: float
+    cpu_s: float
+    whole_s: float
+    prepare_s: float
+    share: float
+    note: str
+    losses: Losses
+
+
+def timing(contestant: Contestant, workload: Workload, arrays: Path) -> Timing:
+    """The contestant's work once."""
+    num_runs = contestant.num_runs(workload)
+    done = process(["-m", f"benchmarks.peers.{contestant.name}", workload.key, str(arrays), str(num_runs)])
+    answered = {"unavailable": done.complaint} if done.complaint else json.loads(done.printed.splitlines()[-1])
+    if "unavailable" in answered:
+        return Timing(*[math.nan] * 5, f"n/a: {answered['unavailable']}", {})
+    losses = {
+        (f"{run['model']} {run['init']} {run['lr']!r}", run["seed"]): run["train_loss"] for run in answered["runs"]
+    }
+    share = len(answered["runs"]) / len(workload.runs)
+    train_s, cpu_s = answered["wall_s"] / share, answered["cpu_s"] / share
+    whole_s = command(workload).wall_s if contestant is NNLAB else done.wall_s - answered["wall_s"] + train_s
+    return Timing(train_s, cpu_s, whole_s, answered["prepare_s"], share, answered["note"], losses)
+
+
+def command(workload: Workload) -> Process:
+    """nnlab's own command, start-up, statistics, files and table included."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = process(["-m", "nnlab", *workload.command_line, "--out", f"{folder}/out"], Path(folder))
+    assert not done.complaint, done.complaint
+    return done
+
+
+def median(timings: Sequence[Timing]) -> Timing:
+    """Of the same work, done several times."""
+    last = timings[-1]
+    times = [
+        statistics.median(getattr(each, name) for each in timings)
+        for name in ("train_s", "cpu_s", "whole_s", "prepare_s")
+    ]
+    return Timing(*times, last.share, last.note, last.losses)
+
+
+def difference(ours: Losses, theirs: Losses) -> float:
+    """By what fraction their final training losses are higher: the median over the runs that both trained to an end."""
+    both = [(theirs[run], ours[run]) for run in theirs if run in ours]
+    apart = [b / a - 1 for b, a in both if math.isfinite(a) and math.isfinite(b)]
+    return statistics.median(apart) if apart else math.nan

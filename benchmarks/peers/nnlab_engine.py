@@ -1,0 +1,55 @@
+"""nnlab itself: the runs planned as the command plans them, and the engine timed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.contestant import Trained, answer, spent_on, task_of_command_line
+from benchmarks.workloads import BenchRun, Workload
+from nnlab.core.settings import CompareAnySettings, CompareInitSettings, SweepLrSettings
+from nnlab.studies.compare import COMPARE
+from nnlab.studies.compare_init import COMPARE_INIT
+from nnlab.studies.sweep_lr import SWEEP_LR
+
+if TYPE_CHECKING:
+    from nnlab.engine.outcomes import Fitted
+    from nnlab.studies.experiment import Experiment
+
+STUDIES: Mapping[str, tuple[Any, Any]] = {
+    "sweep-lr": (SweepLrSettings, SWEEP_LR),
+    "compare-init": (CompareInitSettings, COMPARE_INIT),
+    "compare": (CompareAnySettings, COMPARE),
+}
+
+
+def experiment_of(workload: Workload) -> Experiment:
+    """The experiment that the workload's command executes."""
+    settings, study = STUDIES[workload.command]
+    return study.plan(settings.checked(workload.words))
+
+
+def trained_of(fitted: Fitted) -> Trained:
+    """What the table compares of a finished run."""
+    record, settings = fitted.record, fitted.record.run.settings
+    run = BenchRun(str(settings.model), str(settings.init), settings.lr, record.run.seed)
+    scores = record.scores
+    return Trained(run, scores.get("train_loss", float("nan")), scores.get("test_accuracy", float("nan")))
+
+
+def compete(*, with_probes: bool) -> None:
+    """Train every run; the time is the engine's, without planning and writing."""
+    from nnlab.studies.running import Training
+
+    experiment = experiment_of(task_of_command_line().workload)
+    probes = experiment.probes if with_probes else None
+    training = Training(experiment.runs(), experiment.settings, experiment.dataset, probes=probes)
+    rehearsed = spent_on(training.rehearse)
+    trained: list[Trained] = []
+    took = spent_on(lambda: training.carry_out(on_finished=lambda done: trained.extend(map(trained_of, done))))
+    note = f"{training.machine.threads} threads, {training.num_tiles} tiles"
+    answer(took, trained, prepare_s=rehearsed.wall_s, note=note)
+
+
+if __name__ == "__main__":
+    compete(with_probes=True)

@@ -1,0 +1,70 @@
+"""nnlab and its peers, in turn: `python -m benchmarks.run [WORKLOAD ...] [--repetitions N] [--peers a,b] [--quick] [--write]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.contestants import NNLAB, PEERS, Contestant
+from benchmarks.growth import growth_table, trial_table
+from benchmarks.measure import Timing, median, timing
+from benchmarks.multiplications import multiplications, sgemm_rate
+from benchmarks.readme import README, section, write
+from benchmarks.tables import Table, workload_table
+from benchmarks.workloads import WORKLOADS, Workload, arrays_of
+
+SLOW = ("torch_compiled", "ray_tune")  # left out where it must be quick
+
+
+def measured(workload: Workload, peers: Sequence[Contestant], repetitions: int, console: Console) -> Table:
+    """The table of one workload: all contestants in turn, several times, the sgemm rate before each turn."""
+    contestants = [NNLAB, *(peer for peer in peers if workload.key in peer.runs)]
+    timings: dict[Contestant, list[Timing]] = {contestant: [] for contestant in contestants}
+    rates = []
+    arrays = arrays_of(workload)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "arrays.npz"
+        np.savez(path, **arrays)
+        for _ in range(repetitions):
+            rates.append(sgemm_rate())
+            for contestant in contestants:
+                with console.status(f"{workload.key}: {contestant.title}"):
+                    timings[contestant].append(timing(contestant, workload, path))
+    medians = [(contestant, median(timings[contestant])) for contestant in contestants]
+    return workload_table(workload, medians, limit_s=multiplications(workload, arrays) / max(rates), arrays=arrays)
+
+
+def main() -> None:
+    """Measure what was asked for, show it, and keep it in README.md where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, growth, trials; all")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--peers", help="names of modules in benchmarks/peers, comma separated; all")
+    parser.add_argument("--quick", action="store_true", help="one repetition, without the slowest")
+    parser.add_argument("--write", action="store_true", help="put the tables into README.md")
+    given = parser.parse_args()
+    repetitions = 1 if given.quick else given.repetitions
+    names = given.peers.split(",") if given.peers else [p.name for p in PEERS if not (given.quick and p.name in SLOW)]
+    peers, console = [peer for peer in PEERS if peer.name in names], Console()
+    parts: dict[str, Callable[[], Table]] = {
+        key: lambda workload=workload: measured(workload, peers, repetitions, console)
+        for key, workload in WORKLOADS.items()
+    }
+    parts |= {"growth": lambda: growth_table(repetitions, quick=given.quick), "trials": trial_table}
+    for key in given.workloads or parts:
+        load = os.getloadavg()[0]
+        table = parts[key]()
+        console.print(table.rich())
+        if given.write:
+            write({table.heading: section(table, load)})
+            console.print(f"{README}: {table.heading}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Out of memory: a tile that is too large for the machine is trained in halves, with the same numbers.
+
+A run's numbers never hang on what it was batched with, so nothing but time is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from nnlab.core.records import Run, RunRecord
+from nnlab.engine.fit import FitOptions, TileData
+from nnlab.engine.outcomes import Fitted
+from nnlab.engine.plan import Tile
+from nnlab.engine.rows import PartArrays
+
+Trainer = Callable[[Tile, TileData, FitOptions], list[Fitted]]
+
+
+def fit_in_memory(
+    tile: Tile, data: TileData, options: FitOptions, train: Trainer, on_halved: Callable[[int], None]
+) -> list[Fitted]:
+    """Train a tile whole, or in halves where that takes more memory than there is; a run too large by itself has failed.
+
+    Args:
+        tile, data, options: as `train` takes them.
+        train: trains a tile.
+        on_halved: told how many runs were too many.
+    """
+    found = _tried(tile, data, options, train)
+    if isinstance(found, list):
+        return found
+    if len(tile.runs) == 1:
+        return [Fitted(failed(tile.runs[0], f"out of memory: {found}"), None)]
+    on_halved(len(tile.runs))
+    middle = len(tile.runs) // 2
+    halves = (replace(tile, runs=tile.runs[:middle]), replace(tile, runs=tile.runs[middle:]))
+    return [
+        fitted
+        for half in halves
+        for fitted in fit_in_memory(half, _data_of(half, tile, data), options, train, on_halved)
+    ]
+
+
+def _tried(tile: Tile, data: TileData, options: FitOptions, train: Trainer) -> list[Fitted] | str:
+    """The finished runs, or why there was no memory for them: in words, since the error itself holds on to the memory."""
+    try:
+        return train(tile, data, options)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return str(error)
+
+
+def _data_of(half: Tile, tile: Tile, data: TileData) -> TileData:
+    """The parts of the seeds that a half has."""
+    if half.seeds == tile.seeds:
+        return data
+    # The runs of a seed stand together, so the seeds of a half do too: their rows are a view.
+    first = tile.seeds.index(half.seeds[0])
+    chosen = slice(first, first + len(half.seeds))
+
+    def of_seeds(part: PartArrays | None) -> PartArrays | None:
+        if part is None:
+            return None
+        weights = None if part.row_weights is None else part.row_weights[chosen]
+        return PartArrays(part.x[chosen], part.y[chosen], weights)
+
+    unit = data.unit and replace(data.unit, mean=data.unit.mean[chosen], scale=data.unit.scale[chosen])
+    train = of_seeds(data.train)
+    assert train is not None
+    return TileData(train, of_seeds(data.val), of_seeds(data.test), unit)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: PyTorch has an error of its own for a device's, for the CPU's only words."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def failed(run: Run, reason: str) -> RunRecord:
+    """The record of a run that the machine could not do."""
+    return RunRecord(run, "failed", None, 0, 0, {}, {}, run.settings.engine, reason)

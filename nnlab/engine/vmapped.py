@@ -1,0 +1,122 @@
+"""Any `nn.Module` for many runs at once: `torch.func.vmap` over the runs, gradients by autograd.
+
+It stands in the place of the native engine's kernels, so that losses, optimizers, schedules, early stopping and records are
+the same ones. Slower than kernels written by hand, and it asks for memory at every step; but it takes what they do not know.
+
+Shapes: R runs, C scores, D features of a row, B rows of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nnlab.catalog.layers import Layers
+from nnlab.engine.arrays import padded
+from nnlab.engine.kernels import Weights
+from nnlab.engine.modules import StreamedDropout, dropped_units, module_of, with_parts_changed
+
+Masks = Callable[[Tensor, float], Tensor]
+
+
+class ModuleKernel:
+    """A whole network as one layer.
+
+    The module is this kernel's own: a call puts tensors into it, and tiles are trained in threads. Buffers are each run's own;
+    what a forward pass makes of them is kept.
+    """
+
+    def __init__(self, layers: Layers, weights: Weights, masks: Masks) -> None:
+        self.weights = weights
+        num_runs = next(iter(weights.parameters.values())).shape[0]
+        module = module_of(layers, torch.default_generator)
+        self.module = with_parts_changed(
+            module, lambda part: isinstance(part, StreamedDropout), lambda part: _BatchedDropout(part, masks, num_runs)
+        ).requires_grad_(False)
+        self.out: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        """Scores [R, C, B] of x [R, D, B], in a buffer that the next call overwrites."""
+        if self.module.training != training:
+            self.module.train(training)
+        is_shared = x.stride(0) == 0
+        rows = x[0].T.contiguous() if is_shared else x.transpose(1, 2).contiguous()
+        self.leaves = {name: p.detach().requires_grad_(training) for name, p in self.weights.parameters.items()}
+        with torch.set_grad_enabled(training):
+            batched = torch.vmap(self._scores, in_dims=(0, 0, None if is_shared else 0))
+            self.scores, self.buffers = batched(self.leaves, self.weights.buffers, rows)
+        if not training:
+            self._keep_buffers()
+        if x.shape[2] not in self.out:
+            shape = (self.scores.shape[0], self.scores.shape[2], x.shape[2])
+            self.out[x.shape[2]] = padded(*shape, dtype=self.scores.dtype, device=x.device)
+        return self.out[x.shape[2]].copy_(self.scores.detach().transpose(1, 2))
+
+    def _scores(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One run's scores [B, C], and its buffers afterwards."""
+        tensors = parameters | buffers
+        scores = functional_call(self.module, tensors, (x,))
+        # What the module put in the place of a buffer, functional_call has put into `tensors`.
+        return scores, {name: tensors[name] for name in buffers}
+
+    def backward(self, d: Tensor) -> Tensor:
+        """Every parameter's gradient, given that of the scores [R, C, B]."""
+        gradients = torch.autograd.grad(
+            self.scores, list(self.leaves.values()), d.transpose(1, 2), materialize_grads=True
+        )
+        for name, gradient in zip(self.leaves, gradients, strict=True):
+            self.weights.put(name, gradient)
+        # Not before: the backward pass may read the buffers that the forward pass was given.
+        self._keep_buffers()
+        del self.scores
+        return d
+
+    def _keep_buffers(self) -> None:
+        for name, value in self.buffers.items():
+            if not value.is_set_to(self.weights.buffers[name]):
+                self.weights.buffers[name].copy_(value.detach())
+
+
+class _BatchedDropout(nn.Module):
+    """Dropout of many runs, each with the masks of its own seed."""
+
+    def __init__(self, part: nn.Module, masks: Masks, num_runs: int) -> None:
+        super().__init__()
+        self.num_runs = num_runs
+        assert isinstance(part, StreamedDropout)
+        self.p, self.whole_channels, self.masks = part.p, part.whole_channels, masks
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Dropped.apply(x, self) if self.training else x  # type: ignore[no-untyped-call]
+
+    def mask(self, x: Tensor) -> Tensor:
+        """0 or 1 / (1 - p) for each unit of x [R, B, ...]."""
+        units = dropped_units(x.shape[1:], whole_channels=self.whole_channels)
+        drawn = self.masks(x.new_empty(x.shape[0], math.prod(units), x.shape[1]), self.p)
+        return drawn.transpose(1, 2).reshape(*x.shape[:2], *units, *(1,) * (x.ndim - 2 - len(units)))
+
+
+class _Dropped(torch.autograd.Function):
+    """x mask. A function of its own because only there vmap shows all runs, whose seeds differ."""
+
+    @staticmethod
+    def forward(x: Tensor, part: _BatchedDropout) -> Tensor:
+        """The product with rows that all runs share: they are of one seed, and so is the mask."""
+        return x * part.mask(x.expand(part.num_runs, *x.shape))[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: shared rows need no gradient, and autograd differentiates the product that `vmap` makes."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, part: _BatchedDropout) -> tuple[Tensor, int]:  # noqa: ARG004
+        """The product for every run."""
+        x = x.movedim(in_dims[0], 0)
+        return x * part.mask(x), 0

@@ -1,0 +1,96 @@
+"""Out of memory: fewer runs side by side, the same numbers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from problems import CPU, SOURCES, numbers, runs_of
+
+from nnlab.engine.fit import FitOptions, fit
+from nnlab.engine.halving import fit_in_memory
+from nnlab.engine.plan import tiles_of
+
+SETTINGS = {"data": "moons:samples=90", "model": "mlp:hidden=7x5", "batch_size": 16, "epochs": 2}
+OPTIONS = FitOptions(CPU, keep_weights=True)
+
+
+def one_tile(**settings):
+    (tile,) = tiles_of(runs_of({**SETTINGS, **settings}, lrs=[0.01, 0.1, 0.3], seeds=[3, 1, 2]), SOURCES.shape)
+    assert len(tile.runs) == 9
+    return tile, SOURCES.tile_data(tile, CPU)
+
+
+def with_room_for(most, error):
+    """A trainer on a machine that has memory for so many runs side by side."""
+
+    def train(tile, data, options):
+        assert len(data.train.x) == len(tile.seeds)
+        if len(tile.runs) > most:
+            raise error
+        return fit(tile, data, options)
+
+    return train
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"data": "linear_regression:samples=60"}, {"class_weights": "balanced", "model": "mlp:hidden=8:dropout=0.2"}],
+    ids=["moons", "regression", "weights and dropout"],
+)
+def test_halves_have_the_same_bits_as_the_whole(most, settings):
+    tile, data = one_tile(**settings)
+    halved = []
+    error = RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory")
+    found = fit_in_memory(tile, data, OPTIONS, with_room_for(most, error), halved.append)
+    assert [fitted.record.run for fitted in found] == list(tile.runs)
+    assert [numbers(one) for one in found] == [numbers(other) for other in fit(tile, data, OPTIONS)]
+    assert halved == {1: [9, 4, 2, 2, 5, 2, 3, 2], 2: [9, 4, 5, 3], 5: [9]}[most]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")], ids=str)
+def test_a_run_that_is_too_large_alone_has_failed_and_says_so(error):
+    tile, data = one_tile()
+    found = fit_in_memory(tile, data, OPTIONS, with_room_for(0, error), lambda _: None)
+    assert [fitted.record.status for fitted in found] == ["failed"] * 9
+    assert all(fitted.record.reason.startswith("out of memory") for fitted in found)
+    assert [fitted.record.run for fitted in found] == list(tile.runs)
+
+
+def test_any_other_error_is_not_taken_for_a_lack_of_memory():
+    tile, data = one_tile()
+    with pytest.raises(RuntimeError, match="shapes"):
+        fit_in_memory(tile, data, OPTIONS, with_room_for(0, RuntimeError("shapes")), lambda _: None)
+
+
+LIMITED = """
+import resource, sys
+sys.path[:0] = [TESTS]
+from problems import CPU, SOURCES, numbers, runs_of
+import torch
+from nnlab.engine.fit import FitOptions, fit
+from nnlab.engine.halving import fit_in_memory
+from nnlab.engine.plan import Tile, program_of
+torch.set_num_threads(1)
+runs = runs_of({"data": "moons:samples=50", "model": "mlp:hidden=400x400", "steps": 1}, seeds=range(32))
+tile = Tile(program_of(runs[0], SOURCES.shape(runs[0])), tuple(runs))  # larger than a cache would have it: some 100 MB
+data = SOURCES.tile_data(tile, CPU)
+alone = fit(Tile(tile.program, tile.runs[:1]), SOURCES.tile_data(Tile(tile.program, tile.runs[:1]), CPU), FitOptions(CPU))
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 50 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+halved = []
+found = fit_in_memory(tile, data, FitOptions(CPU), fit, halved.append)
+print(halved[0], len(found), {one.record.status for one in found}, numbers(found[0]) == numbers(alone[0]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux how much memory the process has")
+def test_memory_that_really_runs_out_is_got_along_with():
+    code = LIMITED.replace("TESTS", repr(str(Path(__file__).parents[1])))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("32 32 {'done'} True\n", 0), done.stderr
