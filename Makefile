@@ -4,9 +4,10 @@ PYTHON ?= python3.11
 VENV := .venv
 NNLAB := $(VENV)/bin/nnlab
 READY := $(VENV)/.ready
+BENCH := .venv-bench
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: setup demo test lint sweep-lr compare-init compare-loss compare-schedule compare gradcheck clean help
+.PHONY: setup demo test lint sweep-lr compare-init compare-loss compare-schedule compare gradcheck bench clean help
 
 setup: $(READY) ## make the environment
 
@@ -51,8 +52,17 @@ lint: $(READY) ## style and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# In an environment of their own: what the peers ask for must not decide what nnlab is tested with.
+bench: $(BENCH)/.ready ## nnlab beside its peers, into benchmarks/README.md
+	$(BENCH)/bin/python -m benchmarks.run --write
+
+$(BENCH)/.ready: pyproject.toml constraints-bench.txt
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH) || python3 -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-bench.txt --editable '.[bench]'
+	@touch $@
+
 clean: ## remove what can be made again, but not results
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

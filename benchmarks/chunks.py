@@ -27,3 +27,8 @@ def chunks(runs: Iterable[BenchRun], size: int) -> list[Sequence[BenchRun]]:
         together = list(group)
         found += [together[i : i + size] for i in range(0, len(together), size)]
     return found
+
+
+def one_of_each_shape(together: Iterable[Sequence[BenchRun]]) -> list[Sequence[BenchRun]]:
+    """A chunk for each program that is to be compiled."""
+    return list({(runs[0].model, len(runs)): runs for runs in together}.values())

@@ -9,22 +9,30 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 import numpy as np
 
 from benchmarks.workloads import GROWING, WORKLOADS, Arrays, BenchRun, Workload
 
-Choice = TypeVar("Choice")
+TRIES = 3
 
 
 @dataclass(frozen=True)
 class Task:
-    """The runs that this process trains, and the file of the data for them."""
+    """What this process is to do.
+
+    Attributes:
+        workload: of which it trains some runs.
+        path: the file of the data.
+        runs: those that it trains.
+        way: how, where there are several ways (threads, runs at once); empty where the fastest is to be found, and no more.
+    """
 
     workload: Workload
     path: Path
     runs: list[BenchRun]
+    way: tuple[int, ...]
 
     @cached_property
     def arrays(self) -> Arrays:
@@ -47,10 +55,11 @@ class Trained:
 
 
 def task_of_command_line() -> Task:
-    """`WORKLOAD ARRAYS.npz RUNS`: so many of the workload's runs."""
-    key, path, num_runs = sys.argv[1:]
+    """`WORKLOAD ARRAYS.npz RUNS WAY`: so many of the workload's runs, `2,16` or nothing for the way."""
+    key, path, num_runs, *way = sys.argv[1:]
     workload = next(each for each in (*WORKLOADS.values(), *GROWING) if each.key == key)
-    return Task(workload, Path(path), workload.some_runs(int(num_runs)))
+    ways = tuple(int(number) for text in way for number in text.split(","))
+    return Task(workload, Path(path), workload.some_runs(int(num_runs)), ways)
 
 
 @dataclass(frozen=True)
@@ -73,22 +82,19 @@ def spent_on(work: Callable[[], object]) -> Spent:
     return Spent(perf_counter() - wall, process_time() - cpu)
 
 
-def fastest(candidates: Sequence[Choice], work: Callable[[Choice], int]) -> Choice:
-    """The candidate that takes the least time a run for a short piece of the work, once it has done it before.
+def answer_fastest(ways: Sequence[tuple[int, ...]], an_epoch: Callable[[tuple[int, ...]], int]) -> None:
+    """Print the way that takes the least time a run for an epoch: the best of several, after one that may compile.
 
     Args:
-        candidates: ways to do it.
-        work: does it one way, for as many runs as it says.
+        ways: to do it.
+        an_epoch: trains one, for as many runs as it says.
     """
-    if len(candidates) == 1:
-        return candidates[0]
-    took = {}
-    for candidate in candidates:
-        work(candidate)
+    took = dict.fromkeys(ways, float("inf"))
+    for way in ways * (1 + TRIES):
         start = perf_counter()
-        num_runs = work(candidate)
-        took[candidate] = (perf_counter() - start) / num_runs
-    return min(took, key=took.__getitem__)
+        num_runs = an_epoch(way)
+        took[way] = min(took[way], (perf_counter() - start) / num_runs)
+    print(json.dumps({"way": min(took, key=took.__getitem__)}))
 
 
 def answer(training: Spent, trained: Sequence[Trained], *, prepare_s: float = 0.0, note: str = "") -> None:
@@ -97,7 +103,7 @@ def answer(training: Spent, trained: Sequence[Trained], *, prepare_s: float = 0.
     Args:
         training: from drawing the first weights to the last number; without loading, warming up and compiling.
         trained: the runs that were trained in that time.
-        prepare_s: what compiling, warming up and finding the best size took.
+        prepare_s: what compiling and warming up took.
         note: what the table should say of the way it was done.
     """
     runs = [asdict(each.run) | {"train_loss": each.train_loss, "test_accuracy": each.test_accuracy} for each in trained]

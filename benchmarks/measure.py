@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from benchmarks.contestants import NNLAB, Contestant
 from benchmarks.workloads import Workload
@@ -61,7 +62,7 @@ class Timing:
         train_s: training alone.
         cpu_s: of training, on all cores; NaN where other processes do it.
         whole_s: the whole process.
-        prepare_s: of it, compiling, warming up and finding the best size.
+        prepare_s: of it, compiling and warming up.
         share: the part of the runs that were trained.
         note: how it was done, or why there is no number.
         losses: the final training loss of each arm and seed.
@@ -76,11 +77,18 @@ class Timing:
     losses: Losses
 
 
-def timing(contestant: Contestant, workload: Workload, arrays: Path) -> Timing:
+def fastest_way(contestant: Contestant, workload: Workload, arrays: Path) -> str:
+    """The way that serves the contestant best, as its process is told it; nothing where it has one or can't do any."""
+    if not contestant.has_ways:
+        return ""
+    answered = _answer(process(_words(contestant, workload, arrays)))
+    return ",".join(map(str, answered.get("way", ())))
+
+
+def timing(contestant: Contestant, workload: Workload, arrays: Path, way: str = "") -> Timing:
     """The contestant's work once."""
-    num_runs = contestant.num_runs(workload)
-    done = process(["-m", f"benchmarks.peers.{contestant.name}", workload.key, str(arrays), str(num_runs)])
-    answered = {"unavailable": done.complaint} if done.complaint else json.loads(done.printed.splitlines()[-1])
+    done = process([*_words(contestant, workload, arrays), *filter(None, [way])])
+    answered = _answer(done)
     if "unavailable" in answered:
         return Timing(*[math.nan] * 5, f"n/a: {answered['unavailable']}", {})
     losses = {
@@ -90,6 +98,15 @@ def timing(contestant: Contestant, workload: Workload, arrays: Path) -> Timing:
     train_s, cpu_s = answered["wall_s"] / share, answered["cpu_s"] / share
     whole_s = command(workload).wall_s if contestant is NNLAB else done.wall_s - answered["wall_s"] + train_s
     return Timing(train_s, cpu_s, whole_s, answered["prepare_s"], share, answered["note"], losses)
+
+
+def _words(contestant: Contestant, workload: Workload, arrays: Path) -> list[str]:
+    num_runs = contestant.num_runs(workload)
+    return ["-m", f"benchmarks.peers.{contestant.name}", workload.key, str(arrays), str(num_runs)]
+
+
+def _answer(done: Process) -> dict[str, Any]:
+    return {"unavailable": done.complaint} if done.complaint else json.loads(done.printed.splitlines()[-1])
 
 
 def command(workload: Workload) -> Process:

@@ -24,11 +24,13 @@ This engine and its peers, side by side: `make bench`, which makes an environmen
 turns, several times; numbers are medians. All train the same grid on the same arrays (`workloads.py`), from weights of the same law,
 in batches drawn anew each epoch, and look at the training and the validation part before the first step and after each epoch.
 
-Training is timed from drawing the first weights to the last number; loading, warming up, compiling and finding the best size are not
-in it, but all of them are in the whole process. nnlab's training is its engine alone, its whole process the real command with its
-statistics, files and table. ÷ is a contestant's time over nnlab's. CPU is of the contestant's own process, all cores together. A
-contestant that would take too long trains some of the runs and its time is scaled. A peer in two processes, GridSearchCV and Ray work
-in processes whose CPU time is not counted. Compiled programs may come from PyTorch's cache on the disk after the first repetition.
+Training is timed from drawing the first weights to the last number; loading, compiling and warming up are not in it, but they are in
+the whole process. Threads and runs at once are tried beforehand for each peer that has a choice, and the fastest taken. nnlab's
+training is its engine alone, its whole process the real command with its statistics, files and table. ÷ is a contestant's time over
+nnlab's. CPU is of the contestant's own process, all cores together: of a peer in two processes, GridSearchCV and Ray it says little. A
+contestant that would take too long trains some of the runs and its time is scaled. Compiled programs may come from PyTorch's cache on
+the disk after the first repetition.
+
 Final losses are compared run by run, at the median.
 
 The sgemm limit is the time that the multiplications of steps and evaluations alone would take at this machine's best rate for large

@@ -12,8 +12,9 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.contestants import NNLAB, PEERS, Contestant
+from benchmarks.gradcheck import gradcheck_table
 from benchmarks.growth import growth_table, trial_table
-from benchmarks.measure import Timing, median, timing
+from benchmarks.measure import Timing, fastest_way, median, timing
 from benchmarks.multiplications import multiplications, sgemm_rate
 from benchmarks.readme import README, section, write
 from benchmarks.tables import Table, workload_table
@@ -31,11 +32,12 @@ def measured(workload: Workload, peers: Sequence[Contestant], repetitions: int, 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arrays.npz"
         np.savez(path, **arrays)
+        ways = {contestant: fastest_way(contestant, workload, path) for contestant in contestants}
         for _ in range(repetitions):
             rates.append(sgemm_rate())
             for contestant in contestants:
                 with console.status(f"{workload.key}: {contestant.title}"):
-                    timings[contestant].append(timing(contestant, workload, path))
+                    timings[contestant].append(timing(contestant, workload, path, ways[contestant]))
     medians = [(contestant, median(timings[contestant])) for contestant in contestants]
     return workload_table(workload, medians, limit_s=multiplications(workload, arrays) / max(rates), arrays=arrays)
 
@@ -43,7 +45,9 @@ def measured(workload: Workload, peers: Sequence[Contestant], repetitions: int, 
 def main() -> None:
     """Measure what was asked for, show it, and keep it in README.md where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, growth, trials; all")
+    parser.add_argument(
+        "workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, gradcheck, growth, trials; all"
+    )
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--peers", help="names of modules in benchmarks/peers, comma separated; all")
     parser.add_argument("--quick", action="store_true", help="one repetition, without the slowest")
@@ -56,6 +60,7 @@ def main() -> None:
         key: lambda workload=workload: measured(workload, peers, repetitions, console)
         for key, workload in WORKLOADS.items()
     }
+    parts["gradcheck"] = lambda: gradcheck_table(2 * repetitions + 1)
     parts |= {"growth": lambda: growth_table(repetitions, quick=given.quick), "trials": trial_table}
     for key in given.workloads or parts:
         load = os.getloadavg()[0]

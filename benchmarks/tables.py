@@ -87,7 +87,7 @@ def _said(workload: Workload, contestant: Contestant, ours: Timing, theirs: Timi
     if contestant is NNLAB:
         return said
     if theirs.prepare_s >= 0.5:
-        said.append(f"compiling, choosing and warming up {figures(theirs.prepare_s)} s more")
+        said.append(f"compiling and warming up {figures(theirs.prepare_s)} s more")
     if workload.key in contestant.unlike:
         return [*said, contestant.unlike[workload.key]]
     apart = difference(ours.losses, theirs.losses)

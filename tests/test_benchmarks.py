@@ -1,4 +1,4 @@
-"""The benchmarks' workloads are what they say: settings that nnlab accepts, arrays of its own, multiplications as PyTorch counts them."""
+"""The benchmarks' workloads are what they say: settings that nnlab accepts, and the multiplications that PyTorch counts."""
 
 from __future__ import annotations
 

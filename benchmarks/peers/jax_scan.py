@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.chunks import SIZES, chunks
-from benchmarks.contestant import Task, Trained, answer, fastest, spent_on, task_of_command_line
+from benchmarks.chunks import SIZES, chunks, one_of_each_shape
+from benchmarks.contestant import Task, Trained, answer, answer_fastest, spent_on, task_of_command_line
 from benchmarks.peers.jax_networks import NETWORKS
 from benchmarks.peers.rate_factors import rate_factors
 from benchmarks.workloads import PARTS, BenchRun
@@ -86,25 +86,17 @@ def train(task: Task, runs: Sequence[BenchRun], epochs: int) -> list[Trained]:
 
 
 def main() -> None:
-    """Train the runs, as many at once as is fastest."""
+    """Train the runs, so many at once; or find out how many."""
     task = task_of_command_line()
-    found: list[int] = []
-    tried = SIZES[task.workload.key]
-
-    def compile_and_choose() -> None:
-        found.append(fastest(tried, lambda size: len(train(task, chunks(task.runs, size)[0], 1))))
-        for runs in {(chunk[0].model, len(chunk)): chunk for chunk in chunks(task.runs, found[0])}.values():
-            train(task, runs, 1)
-
-    choice = spent_on(compile_and_choose)
+    if not task.way:
+        ways = [(size,) for size in SIZES[task.workload.key]]
+        answer_fastest(ways, lambda way: len(train(task, chunks(task.runs, *way)[0], 1)))
+        return
+    together = chunks(task.runs, *task.way)
+    warm_up = spent_on(lambda: [train(task, runs, 1) for runs in one_of_each_shape(together)])
     trained: list[Trained] = []
-
-    def work() -> None:
-        for runs in chunks(task.runs, found[0]):
-            trained.extend(train(task, runs, task.workload.epochs))
-
-    took = spent_on(work)
-    answer(took, trained, prepare_s=choice.wall_s, note=f"{found[0]} runs at once")
+    took = spent_on(lambda: trained.extend(run for runs in together for run in train(task, runs, task.workload.epochs)))
+    answer(took, trained, prepare_s=warm_up.wall_s, note=f"{task.way[0]} runs at once")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from benchmarks.contestant import Task, Trained, answer, fastest, spent_on, task_of_command_line
+from benchmarks.contestant import Task, Trained, answer, answer_fastest, spent_on, task_of_command_line
 from benchmarks.peers.layer_probe import probe
 from benchmarks.peers.torch_networks import network
 from benchmarks.workloads import PARTS, BenchRun, Workload
@@ -56,25 +56,22 @@ def one_cycle(workload: Workload, optimizer: torch.optim.Optimizer, lr: float, n
     )
 
 
-def best_threads(task: Task) -> int:
-    """1 or the machine's, whichever trains an epoch faster: 1 for nets so small, forking at each operation costs more."""
+def main() -> None:
+    """Train the runs one after another, on 1 thread where that is faster: in nets so small it costs more to fork."""
+    task = task_of_command_line()
 
-    def an_epoch(threads: int) -> int:
-        torch.set_num_threads(threads)
+    def an_epoch(way: tuple[int, ...]) -> int:
+        torch.set_num_threads(*way)
         train(task, task.runs[0], 1)
         return 1
 
-    return fastest(sorted({1, torch.get_num_threads()}), an_epoch)
-
-
-def main() -> None:
-    """Train the runs one after another."""
-    task = task_of_command_line()
-    threads = best_threads(task)
-    torch.set_num_threads(threads)
+    if not task.way:
+        answer_fastest([(1,), (torch.get_num_threads(),)], an_epoch)
+        return
+    torch.set_num_threads(*task.way)
     trained: list[Trained] = []
     took = spent_on(lambda: trained.extend(train(task, run, task.workload.epochs) for run in task.runs))
-    answer(took, trained, note=f"{threads} thread" + "s" * (threads > 1))
+    answer(took, trained, note=f"{task.way[0]} thread" + "s" * (task.way[0] > 1))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from benchmarks.chunks import SIZES, chunks
-from benchmarks.contestant import Task, Trained, answer, fastest, spent_on, task_of_command_line
+from benchmarks.chunks import SIZES, chunks, one_of_each_shape
+from benchmarks.contestant import Task, Trained, answer, answer_fastest, spent_on, task_of_command_line
 from benchmarks.peers.rate_factors import rate_factors
 from benchmarks.peers.torch_networks import NETWORKS, network
 from benchmarks.peers.updates import UPDATES, State, Tree, first_state
@@ -80,27 +80,27 @@ def train(task: Task, runs: Sequence[BenchRun], epochs: int, programs: Programs)
 
 
 def compete(task: Task, programs_of: Callable[[str, str], Programs], sizes: Sequence[int]) -> None:
-    """Find the threads and the runs at once that are fastest, train all runs so, and answer."""
+    """Train the runs on so many threads, so many at once; or find out how many of both."""
     workload: Workload = task.workload
 
     def trained_together(runs: Sequence[BenchRun], epochs: int) -> list[Trained]:
         return train(task, runs, epochs, programs_of(runs[0].model, workload.optimizer))
 
-    def an_epoch(way: tuple[int, int]) -> int:
+    def an_epoch(way: tuple[int, ...]) -> int:
         torch.set_num_threads(way[0])
         return len(trained_together(chunks(task.runs, way[1])[0], 1))
 
-    ways = list(product(sorted({1, torch.get_num_threads()}), sizes))
-    found: list[tuple[int, int]] = []
-    choice = spent_on(lambda: found.append(fastest(ways, an_epoch)))
-    threads, size = found[0]
+    if not task.way:
+        answer_fastest(list(product((1, torch.get_num_threads()), sizes)), an_epoch)
+        return
+    threads, size = task.way
     torch.set_num_threads(threads)
     together = chunks(task.runs, size)
-    warm_up = spent_on(lambda: [trained_together(c, 1) for c in {(c[0].model, len(c)): c for c in together}.values()])
+    warm_up = spent_on(lambda: [trained_together(runs, 1) for runs in one_of_each_shape(together)])
     trained: list[Trained] = []
-    took = spent_on(lambda: trained.extend(run for c in together for run in trained_together(c, workload.epochs)))
+    took = spent_on(lambda: trained.extend(run for runs in together for run in trained_together(runs, workload.epochs)))
     note = f"{size} runs at once, {threads} thread" + "s" * (threads > 1)
-    answer(took, trained, prepare_s=choice.wall_s + warm_up.wall_s, note=note)
+    answer(took, trained, prepare_s=warm_up.wall_s, note=note)
 
 
 if __name__ == "__main__":

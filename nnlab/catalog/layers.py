@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from nnlab.core.spec import Spec
+
+NORM_EPSILON: Final = 1e-5  # PyTorch's default, for all norms
 
 Law: TypeAlias = Literal["weight", "bias", "ones", "zeros", "built"]
 

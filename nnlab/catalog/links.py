@@ -2,6 +2,7 @@
 
 Shapes: R runs (or any leading axes, `...`), C scores of a row, B rows, last. Targets are [..., B], one number or one
 class index a row; they may lack leading axes of the scores, never the row axis, so (B,) can't broadcast against (B, 1).
+In reconstruction a row has C targets: they are [..., C, B], with every axis of the scores.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ def wanted(scores: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         scores: [..., C, B].
-        targets: [..., B]: for one score the number wanted (a class as 0 or 1), else class indices.
+        targets: [..., B]: for one score the number wanted (a class as 0 or 1), else class indices; or [..., C, B], a number
+            for each score, which has as many axes as the scores (some of length 1 where runs share them).
     """
+    if targets.ndim == scores.ndim and targets.shape[-2:] == scores.shape[-2:]:
+        return targets.expand_as(scores).to(scores.dtype)
     if scores.shape[-2] == 1:
         return aligned(scores, targets).unsqueeze(-2).to(scores.dtype)
     return torch.zeros_like(scores).scatter_(-2, class_rows(scores, targets), 1.0)

@@ -9,7 +9,8 @@ mean over rows, PyTorch's `reduction="mean"`. The model gives scores; the loss o
 them.
 
 Distances (mse, l1, huber, smooth_l1, log_cosh) serve classes as well: against 0 and 1 on one score, against one-hot
-rows on C scores, and then the row's loss is the mean over its C scores, as `nn.MSELoss` takes it.
+rows on C scores, and then the row's loss is the mean over its C scores, as `nn.MSELoss` takes it. So it is in
+reconstruction, where the C scores of a row are held against its C features: there targets are [..., C, B], as scores.
 
 Gradients are written by hand and held to autograd in the tests, kinks included; a loss without one is differentiated by
 autograd. Each is d(row loss) / d(scores), of the scores' shape, not divided by the number of rows.
@@ -43,8 +44,8 @@ else:
     torch = lazy("torch")
     F = lazy("torch.nn.functional")
 
-Task = Literal["regression", "binary", "multiclass"]
-Outputs = Literal["one", "classes"]
+Task = Literal["regression", "binary", "multiclass", "reconstruction"]
+Outputs = Literal["one", "classes", "features"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Loss:
     Attributes:
         function: the loss of every row.
         gradient: its gradient by the scores, with the same keys; None for autograd's.
-        outputs: for each task that the loss serves, whether the model gives one score a row or one for each class.
+        outputs: for each task that the loss serves, whether the model gives one score a row, one for each class or one for
+            each feature.
         link: what makes predictions of the scores, a key of `nnlab.catalog.links.LINKS`.
         estimates: what the best prediction is, in words.
         torch_class: the class of `torch.nn` whose mean over rows this is, given scores [B, C] (or [B] and float targets
@@ -295,7 +297,7 @@ def constant_loss(loss: Loss, targets: Tensor, outputs: int, values: Mapping[str
 
     Args:
         loss: a row of the table, or one made for a person's own function.
-        targets: [B], as the loss takes them.
+        targets: [B], as the loss takes them; [C, B] in reconstruction.
         outputs: C, the scores of a row.
         values: the loss's keys.
     """
@@ -319,11 +321,17 @@ def loss_named(spec: Spec, *, what: str = "--loss") -> Loss:
 def own_loss(function: Callable[..., Tensor]) -> Loss:
     """A row for a person's own plain function of scores [..., C, B] and targets [..., B], giving each row's loss [..., B].
 
-    It serves every task, with one score a row, or one a class where there are several; its gradient is autograd's. Predictions are made
+    It serves every task, with one score a row, or one a class where there are several, or one a feature in reconstruction, where
+    targets are [..., C, B]; its gradient is autograd's. Predictions are made
     through the link that belongs to the task's default loss, or the one that the function names itself: `my_loss.link = "identity"`.
     """
     check_call(function, "scores, targets", what="--loss")
-    links: Mapping[Task, str] = {"regression": "identity", "binary": "sigmoid", "multiclass": "softmax"}
+    links: Mapping[Task, str] = {
+        "regression": "identity",
+        "binary": "sigmoid",
+        "multiclass": "softmax",
+        "reconstruction": "identity",
+    }
 
     def checked(scores: Tensor, targets: Tensor, **values: Value | None) -> Tensor:
         rows = function(scores, targets, **values)
@@ -376,7 +384,12 @@ def check_fits(loss_name: str, task: Task) -> None:
         raise UsageError(f"--loss {loss_name} serves {served} tasks, not {task}. Losses that do: {fitting}.")
 
 
-_EVERY_TASK: Final[Mapping[Task, Outputs]] = {"regression": "one", "binary": "one", "multiclass": "classes"}
+_EVERY_TASK: Final[Mapping[Task, Outputs]] = {
+    "regression": "one",
+    "binary": "one",
+    "multiclass": "classes",
+    "reconstruction": "features",
+}
 _NUMBERS: Final[Mapping[Task, Outputs]] = {"regression": "one"}
 _CLASSES: Final[Mapping[Task, Outputs]] = {"binary": "classes", "multiclass": "classes"}
 _ONE_OR_CLASSES: Final[Mapping[Task, Outputs]] = {"binary": "one", "multiclass": "classes"}
@@ -490,4 +503,9 @@ LOSSES: Final[Mapping[str, Loss]] = {
     ),
 }
 
-DEFAULT_LOSS: Final[Mapping[Task, str]] = {"regression": "mse", "binary": "bce", "multiclass": "cross_entropy"}
+DEFAULT_LOSS: Final[Mapping[Task, str]] = {
+    "regression": "mse",
+    "binary": "bce",
+    "multiclass": "cross_entropy",
+    "reconstruction": "mse",
+}

@@ -27,11 +27,13 @@ class Model:
 
     Attributes:
         is_module: they are one `nn.Module`, which starts as it is built.
+        reconstructs: its outputs are the row's own features: it serves `--task reconstruction` alone.
     """
 
     function: Callable[..., Layers]
     source: str = ""
     is_module: bool = False
+    reconstructs: bool = False
 
 
 def linear(row: Row, outputs: int, activation: Spec, *, bias: Flag = True) -> Layers:  # noqa: ARG001
@@ -84,6 +86,31 @@ def _widths(hidden: Sizes | None, width: int | None, depth: int | None) -> Sizes
     return (100 if width is None else width,) * (2 if depth is None else depth)
 
 
+def autoencoder(
+    row: Row, outputs: int, activation: Spec, *, hidden: Sizes | None = None, code: Count = 8, bias: Flag = True
+) -> Layers:
+    """Encoder, code, decoder: D features to `code` numbers and back to D, by hidden layers on the way and their mirror image.
+
+    The code and the outputs are linear. Without hidden layers all of it is: the best it can do is then the projection on the
+    first `code` principal components (Baldi and Hornik 1989).
+
+    Args:
+        hidden: units of each hidden layer of the encoder; the decoder has them in reverse. None by default.
+        code: units of the code.
+    """
+    widths = hidden or ()
+    encoder = _dense(math.prod(row), widths, code, activation, bias)
+    return (*encoder, *_dense(code, widths[::-1], outputs, activation, bias))
+
+
+def _dense(before: int, widths: Sizes, outputs: int, activation: Spec, bias: bool) -> Layers:
+    layers: list[Layer] = []
+    for after in widths:
+        layers += [Linear(before, after, bias), Activate(activation)]
+        before = after
+    return (*layers, Linear(before, outputs, bias))
+
+
 def neuron(row: Row, outputs: int, activation: Spec, *, bias: Flag = True) -> Layers:
     """One unit a score: O = f(w x + b), the sum and the activation of the textbook."""
     return (Linear(math.prod(row), outputs, bias), Activate(activation))
@@ -98,6 +125,11 @@ MODELS: Final[Mapping[str, Model]] = {
     "linear": Model(linear),
     "mlp": Model(
         mlp, source="Rumelhart, Hinton and Williams 1986; residual: He et al. 2016; dropout: Srivastava et al. 2014"
+    ),
+    "autoencoder": Model(
+        autoencoder,
+        source="Rumelhart, Hinton and Williams 1986; a linear code: Hinton and Salakhutdinov 2006",
+        reconstructs=True,
     ),
     "neuron": Model(neuron, source="McCulloch and Pitts 1943; Rosenblatt 1958"),
     "point": Model(point),

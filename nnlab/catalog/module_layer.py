@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +31,6 @@ else:
     nn = lazy("torch.nn")
 
 _TRIED_ROWS: Final = 2
-_TEMPLATES: Final = 64  # that a process remembers
 
 # Held while the global generators are in use for one run or one module: they belong to the whole process.
 GLOBAL_GENERATORS: Final = RLock()
@@ -140,7 +139,7 @@ def _checked(layer: Module, rows: Tensor, scores: object) -> Tensor:
     )
 
 
-@lru_cache(maxsize=_TEMPLATES)
+@cache
 def known(layer: Module) -> Known:
     """What the layer's module says of itself; its forward pass is tried once.
 
@@ -159,7 +158,7 @@ def known(layer: Module) -> Known:
             module(torch.zeros(_TRIED_ROWS, math.prod(layer.row)))
         drew = not torch.equal(before, torch.default_generator.get_state())
     return Known(
-        parameters=tuple(_parameters(module)),
+        parameters=tuple(trained_parameters(module)),
         units=max(sum(sizes) // _TRIED_ROWS, layer.outputs),
         mixes_rows=any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in leaves(module)),
         draws_globally=drew,
@@ -183,7 +182,7 @@ def _numbers(out: object) -> int:
     return out.numel() if isinstance(out, torch.Tensor) else 0
 
 
-def _parameters(module: nn.Module) -> Iterator[Parameter]:
+def trained_parameters(module: nn.Module) -> Iterator[Parameter]:
     """The module's trained tensors, each with the law that goes by the kind of part that holds it."""
     holders: dict[int, tuple[nn.Module, str]] = {}
     for part in module.modules():

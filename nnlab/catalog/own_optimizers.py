@@ -40,7 +40,7 @@ def own_optimizer_keys(name: str) -> Callable[..., None]:
     check_call(theirs, "params", what="--optimizer", lr=None)
     _, *taken = parameters_by_name(theirs, what=f"--optimizer {name}").values()
 
-    def stand_in(**values: Value) -> None:
+    def stand_in(**values: Value) -> None:  # noqa: ARG001
         raise TypeError(f"{name} is made of parameters, by own_optimizer")
 
     stand_in.__signature__ = inspect.Signature(as_keys(taken, what=f"--optimizer {name}", given=_GIVEN))  # type: ignore[attr-defined]

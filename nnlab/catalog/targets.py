@@ -29,7 +29,7 @@ else:
 
 MOST_NUMBERED_CLASSES: Final = 20
 
-TaskChoice = Literal["auto", "regression", "binary", "multiclass"]
+TaskChoice = Literal["auto", "regression", "binary", "multiclass", "reconstruction"]
 
 
 @dataclass(frozen=True, eq=False)

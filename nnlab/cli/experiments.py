@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nnlab.cli.progress import Progress
     from nnlab.lab.given import Given
     from nnlab.studies.experiment import Experiment
+    from nnlab.studies.running import Training
     from nnlab.studies.study import Study
 
 S = TypeVar("S", bound=ExperimentSettings)
@@ -59,13 +60,13 @@ class Terminal:
         """A sentence; not with --quiet."""
         note(words, self._output)
 
-    def progress(self, experiment: Experiment, num_runs: int, earlier: Mapping[str, Sequence[float]]) -> Progress:
+    def progress(self, experiment: Experiment, training: Training, earlier: Mapping[str, Sequence[float]]) -> Progress:
         """How far the runs are; nothing with --quiet."""
         from nnlab.cli.progress import Progress
 
         return Progress(
-            num_runs,
-            experiment.settings.epochs,
+            len(training.runs),
+            training.epochs,
             metric=experiment.settings.metric,
             factor=experiment.factor or "",
             quiet=self._output.quiet,

@@ -32,10 +32,10 @@ from torch import Tensor
 
 from nnlab.catalog.entry import configured
 from nnlab.catalog.inits import Init, init_named, resolve_gain
-from nnlab.catalog.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of
+from nnlab.catalog.layers import NORM_EPSILON, Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
-from nnlab.diagnostics.passes import NORM_EPSILON, elementwise
+from nnlab.diagnostics.passes import elementwise
 
 _GROUPS: Final = 32  # of rows of like size
 _NODES: Final = 48  # on either side of 0

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
-from nnlab.catalog.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, walk
+from nnlab.catalog.layers import NORM_EPSILON, Activate, Dropout, Layer, Layers, Linear, Norm, Residual, walk
 from nnlab.core.spec import Spec
 
-NORM_EPSILON: Final = 1e-5  # PyTorch's default, for both norms
 SATURATED: Final = 0.05  # of the steepest slope
 
 

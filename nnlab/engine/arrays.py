@@ -51,7 +51,7 @@ def rows_of(x: Tensor) -> int:
 
 
 def padded_rows(num_rows: int, inner: int, *columns: int, dtype: torch.dtype) -> int:
-    """H', the rows of a product [H, D] x [D, columns] with which its blocks fill whole vectors without a gap; H where that costs too much.
+    """H', the rows of a product [H, D] x [D, columns] with which its blocks leave no gap; H where that costs too much.
 
     Blocks without gaps are multiplied by one call of MKL's batched routine; others one by one, at about 1.5 us each (measured).
 

@@ -112,7 +112,9 @@ def module_of(layers: Layers, dropout: torch.Generator) -> nn.Module:
     match layers:
         case (Module() as layer,):
             return own_module(layer, 0, dropout)
-    return nn.Sequential(*(MODULES[type(layer)](layer, dropout) for layer in layers))
+    # PyTorch's modules draw weights as they are made, which are replaced: the caller's own draws must not hang on that.
+    with GLOBAL_GENERATORS, torch.random.fork_rng(devices=[]):
+        return nn.Sequential(*(MODULES[type(layer)](layer, dropout) for layer in layers))
 
 
 def own_module(layer: Module, seed: int, dropout: torch.Generator) -> nn.Module:

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nnlab.catalog.layers import Norm
+from nnlab.catalog.layers import NORM_EPSILON, Norm
 from nnlab.engine.arrays import like
 
 if TYPE_CHECKING:
     from nnlab.engine.kernels import Site
 
-NORM_EPSILON = 1e-5  # PyTorch's default, for all norms
 NORM_MOMENTUM = 0.1
 
 

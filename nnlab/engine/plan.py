@@ -261,8 +261,8 @@ def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape], *, threads: 
 def _size(program: Program, num_runs: int, threads: int) -> int:
     """Runs of a tile, so that a program's tiles are a multiple of the threads, but none too small to be worth a thread."""
     largest = program.tile_size
-    num_tiles = -(-(-(-num_runs // largest)) // threads) * threads
-    return min(largest, max(-(-num_runs // num_tiles), -(-_WORTH_A_THREAD // program.elements)))
+    num_tiles = math.ceil(math.ceil(num_runs / largest) / threads) * threads
+    return min(largest, max(math.ceil(num_runs / num_tiles), math.ceil(_WORTH_A_THREAD / program.elements)))
 
 
 def _groups(by_seed: list[list[Run]], size: int) -> list[tuple[Run, ...]]:

@@ -1,7 +1,8 @@
 """A part of the data cut into batches, for all the seeds of a tile.
 
-Shapes: S seeds, R runs, N rows, T full batches, B rows of a batch, D features. Batches hold features first, as the network does. Runs of one seed see the same batches, so rows are
-held once a seed and expanded, never copied, where a tile has one seed.
+Shapes: S seeds, R runs, N rows, T full batches, B rows of a batch, D features. A batch holds its features first, as the
+network does. Runs of one seed see the same batches, so rows are held once a seed and expanded, never copied, where a tile has
+one seed.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ class _Work(Generic[S]):
         write_manifest(self.path, manifest)
         settings, is_single = self.experiment.settings, self.experiment.factor is None
         best = BestModel(self.path / MODEL, settings.metric, training.sources) if is_single else None
-        with self.watcher.progress(self.experiment, len(training.runs), self._scores()) as progress:
+        with self.watcher.progress(self.experiment, training, self._scores()) as progress:
 
             def record(finished: Sequence[Fitted]) -> None:
                 # The model first: a run that is in the journal is never trained again.

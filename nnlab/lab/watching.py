@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, final
 if TYPE_CHECKING:
     from nnlab.core.records import RunRecord
     from nnlab.studies.experiment import Experiment
+    from nnlab.studies.running import Training
 
 
 class Progress(Protocol):
@@ -34,9 +35,9 @@ class Watcher(Protocol):
         """What the time since the last such call went into."""
 
     def progress(
-        self, experiment: Experiment, num_runs: int, earlier: Mapping[str, Sequence[float]]
+        self, experiment: Experiment, training: Training, earlier: Mapping[str, Sequence[float]]
     ) -> AbstractContextManager[Progress]:
-        """Within, so many runs are trained; `earlier` has by arm the scores of those that were recorded before."""
+        """Within, its runs are trained; `earlier` has by arm the scores of those that were recorded before."""
 
 
 @final
@@ -55,7 +56,7 @@ class Unwatched:
     def progress(
         self,
         experiment: Experiment,  # noqa: ARG002
-        num_runs: int,  # noqa: ARG002
+        training: Training,  # noqa: ARG002
         earlier: Mapping[str, Sequence[float]],  # noqa: ARG002
     ) -> AbstractContextManager[Progress]:
         """Shown to nobody."""

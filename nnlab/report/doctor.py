@@ -58,11 +58,8 @@ def _said(rows: pd.DataFrame) -> list[Line]:
     allowed = rows.drop_duplicates("dtype")[["dtype", "tolerance"]].itertuples(index=False)
     said = ", ".join(f"{number(tolerance, 2)} in {dtype}" for dtype, tolerance in allowed)
     lines.append(Line(f"Allowed for rounding: {said}.", style="dim"))
-    engines = list(dict.fromkeys(rows.loc[rows["verdict"] == "not batched", "engine"]))
-    if engines:
-        lines.append(
-            Line(f"{MISSING}: engine {', '.join(engines)} can't batch that model; it is not asked to.", style="dim")
-        )
+    if (rows["verdict"] == "not batched").any():
+        lines.append(Line(f"{MISSING}: that engine does not batch that model; `auto` takes another.", style="dim"))
     return lines
 
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 # A run has trained where it has taken this part of the way from the best constant to nothing (definitions of sweep-lr's B).
 TRAINED: Final = 0.05
 
-_UNSEEN: Final = (
-    "The signal can't be followed through the layers of {}: there is no layers.csv, and the verdict is on training alone."
-)
+_UNSEEN: Final = "The signal can't be followed through the layers of {}: there is no layers.csv, and the verdict is on training alone."
 
 
 class CompareInit:

@@ -33,7 +33,7 @@ from nnlab.studies.resolve import fitted_to, resolved
 
 COLUMNS = tuple(field.name for field in fields(GradientRow))
 
-# Every kind of layer that the catalogue's models are made of.
+# Layers of units, from every init.
 _MODELS = (
     "linear",
     "neuron",
@@ -41,6 +41,15 @@ _MODELS = (
     "mlp:hidden=5x5:residual=true:norm=layer",
     "mlp:hidden=5:norm=batch",
     "mlp:hidden=5:dropout=0.3",
+)
+# Every other kind of layer, from PyTorch's own init.
+_OTHER_MODELS = (
+    "point",
+    "conv1d:channels=2:kernel=3:padding=1:pool=max:pool_size=2:norm=batch",
+    "rnn:hidden=2",
+    "gru:hidden=2:bidirectional=true",
+    "lstm:hidden=2",
+    "transformer:width=4:heads=2:depth=1:feedforward=4",
 )
 _MODEL_DATA = Spec("blobs", (("samples", "40"),))
 _MOST_CURVES = 3
@@ -111,13 +120,13 @@ def subjects(check: Check, sources: Sources) -> list[Subject]:
 
 
 def _every_model(sources: Sources, seed: int) -> Iterator[Subject]:
-    for text in _MODELS:
-        for init in INITS:
-            settings = RunSettings(
-                model=parse_spec(text, what="--model"), init=Spec(init), data=_MODEL_DATA, validation=0, test=0
-            )
-            subject = model_subject(resolved(settings), sources, rows=4, seed=seed)
-            yield replace(subject, name=f"model {text} from {init}")
+    asked = [(text, init) for text in _MODELS for init in INITS]
+    for text, init in [*asked, *((text, "torch_default") for text in _OTHER_MODELS)]:
+        settings = RunSettings(
+            model=parse_spec(text, what="--model"), init=Spec(init), data=_MODEL_DATA, validation=0, test=0
+        )
+        subject = model_subject(resolved(settings), sources, rows=4, seed=seed)
+        yield replace(subject, name=f"model {text} from {init}")
 
 
 def model_subject(settings: RunSettings, sources: Sources, *, rows: int, seed: int) -> Subject:

@@ -73,6 +73,12 @@ class Training:
         """The runs are trained in so many groups."""
         return len(tiles_of(self.runs, self.sources.shape, threads=self.machine.threads))
 
+    @property
+    def epochs(self) -> int:
+        """Epochs that the longest of the runs begins."""
+        kinds = {run.settings.model_copy(update={"lr": 1.0}): run for run in self.runs}
+        return max(program_of(run, self.sources.shape(run)).epochs for run in kinds.values())
+
     def rehearse(self) -> None:
         """Take one step of each kind of run, so that what can't be trained is refused before anything is written.
 

@@ -20,7 +20,7 @@ from nnlab.catalog.models import MODELS
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings
-from nnlab.engine.choice import EngineName, what_hinders
+from nnlab.engine.choice import EngineName, is_native, what_hinders
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import program_of
@@ -30,7 +30,7 @@ from nnlab.studies.resolve import fitted_to, resolved
 
 Row = tuple[int, ...]
 
-# Rounding was seen to make 3e-14 and 2e-6 of it at most; a gradient wrong by 1 % makes 1e-3.
+# Rounding was seen to make 3e-14 and 4e-6 at most; a gradient wrong by 1 % makes 1e-3.
 TOLERANCES: Final[Mapping[str, float]] = {"float64": 1e-11, "float32": 1e-4}
 ENGINES: Final[tuple[str, ...]] = tuple(name for name in get_args(EngineName) if name != "loop")
 
@@ -74,6 +74,7 @@ SMALL_MODELS: Final[Mapping[str, Sequence[tuple[str, Row]]]] = {
     "rnn": [("rnn:hidden=4", _SERIES)],
     "gru": [("gru:hidden=3:bidirectional=true", _SERIES)],
     "lstm": [("lstm:hidden=4:layers=2", _SERIES)],
+    "transformer": [("transformer:width=4:heads=2:depth=1:feedforward=6", _SERIES)],
 }
 
 
@@ -143,7 +144,7 @@ def _found(
     runs: Sequence[Run], engine: str, dataset: Dataset, machine: Machine, reference: Sequence[Fitted]
 ) -> tuple[str, float, str]:
     """The verdict on an engine, the largest difference, and where it is."""
-    obstacle = _obstacle(runs, dataset) if engine == "vmap" else None
+    obstacle = _obstacle(runs, engine, dataset)
     if obstacle is not None:
         return "not batched", math.nan, obstacle
     try:
@@ -154,10 +155,12 @@ def _found(
     return "ok" if difference <= TOLERANCES[runs[0].settings.dtype] else "wrong", difference, where
 
 
-def _obstacle(runs: Sequence[Run], dataset: Dataset) -> str | None:
-    """Why torch.func can't batch the network of these runs; None where it can."""
+def _obstacle(runs: Sequence[Run], engine: str, dataset: Dataset) -> str | None:
+    """Why an engine does not take the network of these runs; None where it does."""
     sources = Sources(dataset)
     program = program_of(runs[0], sources.shape(runs[0]))
+    if engine == "native":
+        return None if is_native(program.layers) else "no kernel of its own"
     x = torch.from_numpy(sources.parts(runs[0].settings, runs[0].seed).train.x)
     starts = [starting_weights(program, run, x) for run in (runs[0], runs[-1])]
     return what_hinders(program.layers, starts, x[:_TRIED_ROWS].to(getattr(torch, program.settings.dtype)))

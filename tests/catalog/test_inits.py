@@ -188,8 +188,8 @@ def test_torch_default_has_the_law_of_the_layer_itself(layer, sizes):
         assert float(mine.abs().max()) == pytest.approx(bound, rel=0.01)
 
 
-def test_only_torch_default_draws_its_biases():
-    assert [name for name, init in INITS.items() if init.bias is not None] == ["torch_default"]
+def test_only_the_laws_of_pytorchs_constructors_draw_biases():
+    assert [name for name, init in INITS.items() if init.bias is not None] == ["torch_default", "as_built"]
 
 
 # Orthogonal, sparse, lsuv.

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from commands import nnlab as command
 
 import nnlab
@@ -54,6 +55,15 @@ def tables(path: Path) -> dict[str, bytes]:
 def test_every_study_has_an_example_here():
     assert set(ASKED) == set(STUDIES)
     assert {name: asked.study.command for name, asked in STUDIES.items()} == {name: name for name in STUDIES}
+
+
+@pytest.mark.parametrize("engine", ["native", "loop"])
+def test_a_notebooks_own_draws_do_not_hang_on_what_was_run_between_them(engine):
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    nnlab.run("sweep-lr", **SMALL, lr=[0.1, 1.0], engine=engine)
+    assert torch.equal(torch.rand(4), wanted)
 
 
 @pytest.mark.parametrize("name", ASKED)

@@ -74,7 +74,9 @@ def test_the_second_layer_is_scipys_integral(name, std):
 
 
 def test_half_of_the_steps_are_up():
-    assert foretold(mlp((12,), 10, Spec("step"), hidden=(50,)), "lecun_normal", rows())[1] == pytest.approx(0.5, rel=1e-12)
+    assert foretold(mlp((12,), 10, Spec("step"), hidden=(50,)), "lecun_normal", rows())[1] == pytest.approx(
+        0.5, rel=1e-12
+    )
 
 
 CENTRED = [

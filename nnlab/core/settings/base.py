@@ -11,7 +11,7 @@ from nnlab.core.errors import UsageError
 from nnlab.core.settings.synonyms import setting_meant
 
 Role = Literal["training", "arms", "analysis", "execution"]
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "reconstruction"]
 Origin = Literal["flag", "python", "environment", "file", "default"]
 
 

@@ -50,7 +50,9 @@ class CompareSettings(ExperimentSettings):
     tuning_seeds: CountSetting = setting(
         3, "Seeds to tune by; none of them is reported.", role="arms", panel="Judging", metavar="N"
     )
-    show_grid: bool = setting(False, "Show every rate that was tried, and crossed factors as a grid.", role="execution", panel="Output")
+    show_grid: bool = setting(
+        False, "Show every rate that was tried, and crossed factors as a grid.", role="execution", panel="Output"
+    )
 
 
 class CompareAnySettings(CompareSettings):

@@ -29,8 +29,8 @@ class RunSettings(Settings):
         Spec("mnist1d"), "Data set: a name, a .csv, .npz or .parquet file, or FILE.py:NAME.", panel="Data"
     )
     target: str | None = setting(None, "Column of the file to predict.", panel="Data", metavar="COLUMN")
-    task: Literal["auto", "regression", "binary", "multiclass"] = setting(
-        "auto", "What is predicted; auto asks the data.", panel="Data"
+    task: Literal["auto", "regression", "binary", "multiclass", "reconstruction"] = setting(
+        "auto", "What is predicted; auto asks the data. reconstruction: the inputs themselves.", panel="Data"
     )
     split: str = setting("auto", "random, stratified, group:COLUMN or time:COLUMN.", panel="Data", metavar="HOW")
     validation: FractionSetting = setting(0.2, "Part of the rows to choose by; 0 for none.", panel="Data")
