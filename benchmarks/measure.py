@@ -66,6 +66,7 @@ class Timing:
         share: the part of the runs that were trained.
         note: how it was done, or why there is no number.
         losses: the final training loss of each arm and seed.
+        peak_mib: the most memory that the whole process held.
     """
 
     train_s: float
@@ -75,6 +76,7 @@ class Timing:
     share: float
     note: str
     losses: Losses
+    peak_mib: float = math.nan
 
 
 def fastest_way(contestant: Contestant, workload: Workload, arrays: Path) -> str:
@@ -96,8 +98,11 @@ def timing(contestant: Contestant, workload: Workload, arrays: Path, way: str = 
     }
     share = len(answered["runs"]) / len(workload.runs)
     train_s, cpu_s = answered["wall_s"] / share, answered["cpu_s"] / share
-    whole_s = command(workload).wall_s if contestant is NNLAB else done.wall_s - answered["wall_s"] + train_s
-    return Timing(train_s, cpu_s, whole_s, answered["prepare_s"], share, answered["note"], losses)
+    whole_s, peak_mib = done.wall_s - answered["wall_s"] + train_s, done.peak_mib
+    if contestant is NNLAB:
+        whole = command(workload)
+        whole_s, peak_mib = whole.wall_s, whole.peak_mib
+    return Timing(train_s, cpu_s, whole_s, answered["prepare_s"], share, answered["note"], losses, peak_mib)
 
 
 def _words(contestant: Contestant, workload: Workload, arrays: Path) -> list[str]:
@@ -124,7 +129,7 @@ def median(timings: Sequence[Timing]) -> Timing:
         statistics.median(getattr(each, name) for each in timings)
         for name in ("train_s", "cpu_s", "whole_s", "prepare_s")
     ]
-    return Timing(*times, last.share, last.note, last.losses)
+    return Timing(*times, last.share, last.note, last.losses, max(each.peak_mib for each in timings))
 
 
 def difference(ours: Losses, theirs: Losses) -> float:

@@ -1,6 +1,7 @@
 """A person's own .npz of arrays: `x` [N, ...], `y` [N], and if they like `x_val, y_val` and `x_test, y_test`.
 
-Rows of any shape are flattened. `y` may be numbers, whole numbers or text (targets.py says what they mean).
+Rows of any shape are flattened. `y` may be numbers, whole numbers or text (targets.py says what they mean). Where the rows are
+to be reconstructed, `y` is not looked at and may be absent.
 
 Shapes: N rows, D numbers a row.
 """
@@ -42,7 +43,8 @@ def arrays_dataset(path: Path, *, task: TaskChoice, missing: Missing) -> Dataset
     Raises:
         DataError: what is wrong, in which array, and what was expected.
     """
-    return dataset_of_arrays(load_arrays(path), place=str(path), task=task, missing=missing)
+    axes = "x" if task == "reconstruction" else "xy"
+    return dataset_of_arrays(load_arrays(path, axes=axes), place=str(path), task=task, missing=missing)
 
 
 def dataset_of_arrays(arrays: Mapping[str, Array], *, place: str, task: TaskChoice, missing: Missing) -> Dataset:
@@ -57,6 +59,8 @@ def dataset_of_arrays(arrays: Mapping[str, Array], *, place: str, task: TaskChoi
     Raises:
         DataError: what is wrong, in which array, and what was expected.
     """
+    if task == "reconstruction":
+        arrays = _untargeted(arrays)
     row_shape = arrays["x"].shape[1:]
     suffixes = ["", *(f"_{part}" for part in PARTS if f"x_{part}" in arrays)]
     read = {suffix: _part(place, arrays, suffix, row_shape) for suffix in suffixes}
@@ -80,8 +84,19 @@ def dataset_of_arrays(arrays: Mapping[str, Array], *, place: str, task: TaskChoi
     )
 
 
-def load_arrays(path: Path, *, needed: tuple[str, ...] = ("x", "y")) -> Mapping[str, Array]:
-    """The arrays of an .npz file, each of a name that is known; those `needed`, and both or none of a part's."""
+def _untargeted(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs of every part, with zeros in the place of targets, which nobody asks for."""
+    inputs = {name: array for name, array in arrays.items() if name.startswith("x")}
+    return inputs | {f"y{name[1:]}": np.zeros(array.shape[:1]) for name, array in inputs.items()}
+
+
+def load_arrays(path: Path, *, axes: str = "xy") -> Mapping[str, Array]:
+    """The arrays of an .npz file, each of a name that is known.
+
+    Args:
+        path: the file.
+        axes: `xy` where `x` and `y` are needed, and both or none of a part's; `x` where the inputs are enough.
+    """
     try:
         with path.open("rb") as file:
             archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
@@ -93,7 +108,7 @@ def load_arrays(path: Path, *, needed: tuple[str, ...] = ("x", "y")) -> Mapping[
             near = did_you_mean(name, ARRAYS)
             raise DataError(f"{path}: array {name!r} is not known.{near} Accepted: {', '.join(ARRAYS)}.")
     parts = {name.partition("_")[2] for name in arrays if "_" in name}
-    wanted = [*needed, *(f"{axis}_{part}" for part in sorted(parts) for axis in "xy")]
+    wanted = [*axes, *(f"{axis}_{part}" for part in sorted(parts) for axis in axes)]
     absent = [name for name in wanted if name not in arrays]
     if absent:
         raise DataError(

@@ -11,7 +11,7 @@ from nnlab.catalog import made_data as made
 from nnlab.catalog import real_data as real
 from nnlab.catalog.array_files import arrays_dataset
 from nnlab.catalog.custom import is_custom
-from nnlab.catalog.dataset import Dataset, Missing, SplitColumn
+from nnlab.catalog.dataset import Dataset, Missing, SplitColumn, reconstructed
 from nnlab.catalog.entry import Entry, configured, find
 from nnlab.catalog.own_data import own_data, own_dataset
 from nnlab.catalog.splits import AUTO, Split
@@ -33,7 +33,8 @@ else:
     np = lazy("numpy")
 
 
-SUFFIXES: Final = (".csv", ".parquet", ".npz")
+TABLES: Final = (".csv", ".parquet")
+SUFFIXES: Final = (*TABLES, ".npz")
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ def load(
 
     Args:
         spec: a name with keys, the path of a .csv, .npz or .parquet file, or a person's own FILE.py:NAME.
-        target: the column to predict, of a table.
-        task: what is predicted; `auto` asks the data.
+        target: the column to predict, of a table; in reconstruction, which predicts none, a column to leave out.
+        task: what is predicted; `auto` asks the data. `reconstruction` makes targets of the inputs of any data.
         missing: what to do about missing cells of a file.
         split: where it goes by a column, that column is no feature.
 
@@ -77,20 +78,25 @@ def load(
         UsageError: a name or key that is not known, an option that does not go with the data.
         DataError: a file that can't be used.
     """
+    dataset = _loaded(spec, target=target, task=task, missing=missing, split=split)
+    if split.column is not None and Path(spec.name).suffix.lower() not in TABLES:
+        dataset = set_aside(dataset, split)
+    return reconstructed(dataset) if task == "reconstruction" else dataset
+
+
+def _loaded(spec: Spec, *, target: str | None, task: TaskChoice, missing: Missing, split: Split) -> Dataset:
     suffix = Path(spec.name).suffix.lower()
     if suffix in SUFFIXES and spec.options:
         raise UsageError(f"--data {spec}: a file takes no keys. Write --data {spec.name}.")
-    if suffix in (".csv", ".parquet"):
+    if suffix in TABLES:
         return table_dataset(Path(spec.name), target=target, task=task, missing=missing, split=split)
     if target is not None:
         raise UsageError(f"--target {target!r} names a column of a .csv or .parquet file; --data {spec} is none.")
     if suffix == ".npz":
-        dataset = arrays_dataset(Path(spec.name), task=task, missing=missing)
-    elif is_custom(spec.name):
-        dataset = own_dataset(spec, task=task, missing=missing)
-    else:
-        dataset = _named(spec, task)
-    return dataset if split.column is None else set_aside(dataset, split)
+        return arrays_dataset(Path(spec.name), task=task, missing=missing)
+    if is_custom(spec.name):
+        return own_dataset(spec, task=task, missing=missing)
+    return _named(spec, task)
 
 
 def is_file(spec: Spec) -> bool:
@@ -146,7 +152,7 @@ def _named(spec: Spec, task: TaskChoice) -> Dataset:
         )
     entry = find(DATA, spec, what="--data")
     dataset = entry.function(**configured(entry.function, spec, what="--data"))
-    if task in ("auto", dataset.task):
+    if task in ("auto", "reconstruction", dataset.task):
         return dataset
     if task == "multiclass" and dataset.task == "binary":
         return replace(dataset, task="multiclass")

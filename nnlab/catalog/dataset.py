@@ -6,7 +6,7 @@ Shapes: N rows, D features, C classes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.core.lazy import lazy
@@ -70,11 +70,12 @@ class Dataset:
 
     Attributes:
         x: inputs [N, D]; categories are indicators already, a missing cell is NaN (only where `missing` is `mean`).
-        y: targets [N]: float64 for regression, otherwise the class index 0..C-1 as int64 (binary: 0 and 1).
+        y: targets [N]: float64 for regression, the class index 0..C-1 as int64 for classes (binary: 0 and 1). For
+            reconstruction the inputs themselves, [N, D].
         task: what is predicted.
         columns: the table's columns, in order; their features are the columns of `x`.
         target_name: what `y` is called.
-        class_names: C names; () for regression.
+        class_names: C names; () where there are no classes.
         given: parts that the data brings of its own, as (x, y).
         standardize: whether inputs and regression targets are to be scaled by the training part: true for tables.
         missing: what was asked for missing cells.
@@ -107,8 +108,13 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """C; 0 for regression."""
+        """C; 0 where there are no classes."""
         return len(self.class_names)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether it is a class that is predicted."""
+        return self.task in ("binary", "multiclass")
 
     def fingerprint(self) -> str:
         """SHA-256, in hex, of everything that a run's numbers can depend on."""
@@ -152,4 +158,16 @@ def from_arrays(
         given={part: (px.astype(np.float64), typed(py)) for part, (px, py) in given.items()},
         standardize=standardize,
         row_shape=row_shape,
+    )
+
+
+def reconstructed(dataset: Dataset) -> Dataset:
+    """The same rows with themselves as targets, whatever was predicted of them."""
+    return replace(
+        dataset,
+        y=dataset.x,
+        task="reconstruction",
+        target_name="x",
+        class_names=(),
+        given={part: (x, x) for part, (x, _) in dataset.given.items()},
     )

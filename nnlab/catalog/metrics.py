@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.links import LINKS, aligned, decide, gives_probabilities, probabilities
+from nnlab.catalog.links import LINKS, aligned, decide, gives_probabilities, probabilities, wanted
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Classified:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What runs made of the rows of a regression task, in the target's own unit.
+    """What runs made of the rows of a regression task, in the target's own unit; or of reconstruction, in the network's inputs'.
 
     Attributes:
-        targets: [R, B].
-        errors: prediction minus target, [R, B].
+        targets: [R, C, B]: one a row, or in reconstruction each of its C features.
+        errors: prediction minus target, all of a run's in a row, [R, C B].
     """
 
     targets: Tensor
@@ -95,13 +95,13 @@ def measure(
 
     Args:
         scores: [R, C, B], or [R, 1, B] for one score a row.
-        targets: [R, B] or [1, B]: class indices, or numbers as the loss takes them.
+        targets: [R, B] or [1, B]: class indices, or numbers as the loss takes them; in reconstruction [R or 1, C, B].
         task: which metrics apply.
         link: what makes predictions of the scores, a key of LINKS.
         target_mean: what standardising took from the regression targets, one number or one a run [R].
         target_scale: what it divided them by; own unit = standardised * scale + mean.
     """
-    if task == "regression":
+    if task in _NUMBERS:
         view: Classified | Predicted = predicted(scores.to(_wide(scores)), targets, link, target_mean, target_scale)
     else:
         view = classified(scores.to(torch.promote_types(scores.dtype, torch.float32)), targets, link)
@@ -128,13 +128,13 @@ def classified(scores: Tensor, targets: Tensor, link: str) -> Classified:
 def predicted(
     scores: Tensor, targets: Tensor, link: str, target_mean: Tensor | float, target_scale: Tensor | float
 ) -> Predicted:
-    """Targets and errors in the target's own unit, from scores [R, 1, B] and targets [R or 1, B]."""
+    """Targets and errors in the target's own unit, from scores [R, C, B] and targets as the loss takes them."""
     mean, scale = (
-        torch.as_tensor(value, dtype=scores.dtype, device=scores.device).reshape(-1, 1)
+        torch.as_tensor(value, dtype=scores.dtype, device=scores.device).reshape(-1, 1, 1)
         for value in (target_mean, target_scale)
     )
-    wanted = aligned(scores, targets).to(scores.dtype)
-    return Predicted(wanted * scale + mean, (LINKS[link](scores).squeeze(1) - wanted) * scale)
+    right = wanted(scores, targets)
+    return Predicted(right * scale + mean, ((LINKS[link](scores) - right) * scale).flatten(1))
 
 
 def accuracy(rows: Classified) -> Tensor:
@@ -216,14 +216,18 @@ def median_ae(rows: Predicted) -> Tensor:
 
 
 def r2(rows: Predicted) -> Tensor:
-    """1 - sum of error^2 / sum of (y - mean y)^2: 0 for the mean itself; NaN where the targets are all equal."""
-    around_mean = (rows.targets - rows.targets.mean(-1, keepdim=True)).square().sum(-1)
-    constant = rows.targets.amax(-1) == rows.targets.amin(-1)
+    """1 - sum of error^2 / sum of (y - mean y)^2: 0 for the mean itself; NaN where the targets are all equal.
+
+    In reconstruction each feature has a mean of its own, and both sums go over all of them: the part of the total variance that
+    is explained (scikit-learn's `multioutput="variance_weighted"`).
+    """
+    around_mean = (rows.targets - rows.targets.mean(-1, keepdim=True)).flatten(1).square().sum(-1)
+    constant = (rows.targets.amax(-1) == rows.targets.amin(-1)).all(-1)
     return (1.0 - rows.errors.square().sum(-1) / around_mean).masked_fill(constant, torch.nan)
 
 
 _CLASSES: Final[tuple[Task, ...]] = ("binary", "multiclass")
-_NUMBERS: Final[tuple[Task, ...]] = ("regression",)
+_NUMBERS: Final[tuple[Task, ...]] = ("regression", "reconstruction")
 
 METRICS: Final[Mapping[str, Metric]] = {
     "accuracy": Metric(accuracy, _CLASSES, True, "part decided rightly", "sklearn.metrics.accuracy_score"),

@@ -31,7 +31,7 @@ class Part:
 
     Attributes:
         x: inputs [N, D], scaled.
-        y: targets [N]: float64, scaled, for regression; else class indices.
+        y: targets [N]: float64, scaled, for regression; class indices; or `x` itself [N, D] for reconstruction.
         rows: [N] where each row stands in the data set, or in the part that the data set gives; ascending.
     """
 
@@ -171,7 +171,7 @@ def _num_rows(dataset: Dataset, part: str, fraction: float) -> int:
 
 
 def _check_classes(dataset: Dataset, train: Indices) -> None:
-    if dataset.task == "regression":
+    if not dataset.has_classes:
         return
     found = np.bincount(dataset.y[train], minlength=dataset.num_classes)
     if not found.all():
@@ -184,14 +184,17 @@ def _check_classes(dataset: Dataset, train: Indices) -> None:
 def _spoilt(dataset: Dataset, train: Indices, *, seed: int, label_noise: float, outliers: Outliers | None) -> Targets:
     """The training targets, with label noise or outliers where they are asked for."""
     y = dataset.y[train]
-    if label_noise and dataset.task == "regression":
-        raise UsageError(f"--label-noise {label_noise!r} is for classes; the task is regression. Say --outliers.")
+    if label_noise and not dataset.has_classes:
+        instead = " Say --outliers." if dataset.task == "regression" else ""
+        raise UsageError(f"--label-noise {label_noise!r} is for classes; the task is {dataset.task}.{instead}")
     if outliers is not None and dataset.task != "regression":
-        raise UsageError(f"--outliers is for regression; the task is {dataset.task}. Say --label-noise.")
+        instead = " Say --label-noise." if dataset.has_classes else ""
+        raise UsageError(f"--outliers is for regression; the task is {dataset.task}.{instead}")
     if label_noise:
         return noisy_labels(y, fraction=label_noise, num_classes=dataset.num_classes, seed=seed)
     return y if outliers is None else with_outliers(y, outliers, seed=seed)
 
 
 def _part(preprocessing: Preprocessing, x: Floats, y: Targets, rows: Indices) -> Part:
-    return Part(np.ascontiguousarray(preprocessing.inputs(x)), preprocessing.targets(y), rows)
+    inputs = np.ascontiguousarray(preprocessing.inputs(x))
+    return Part(inputs, inputs if preprocessing.task == "reconstruction" else preprocessing.targets(y), rows)

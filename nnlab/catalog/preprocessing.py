@@ -43,7 +43,7 @@ class Preprocessing:
         target: its name.
         target_mean: of the training part; 0 where not standardised.
         target_scale: of the training part, in the target's unit; 1 where not standardised.
-        class_names: in the order of the indices; () for regression.
+        class_names: in the order of the indices; () where there are no classes.
     """
 
     columns: tuple[Column, ...]
@@ -62,6 +62,11 @@ class Preprocessing:
         filled = x if self.fill is None else np.where(np.isnan(x), np.array(self.fill), x)
         inputs: Floats = (filled - np.array(self.means)) / np.array(self.scales)
         return inputs
+
+    def in_own_unit(self, inputs: Floats) -> Floats:
+        """Rows [N, D] in the data's own unit: the inverse of `inputs`."""
+        rows: Floats = inputs * np.array(self.scales) + np.array(self.means)
+        return rows
 
     def targets(self, y: Targets) -> Targets:
         """The network's targets [N]; class indices stay as they are."""
@@ -136,7 +141,7 @@ def encode(path: Path, preprocessing: Preprocessing) -> Floats:
         number.
     """
     if path.suffix.lower() == ".npz":
-        x = flat_rows(load_arrays(path, needed=("x",))["x"], preprocessing.row_shape, place=f"{path}, x")
+        x = flat_rows(load_arrays(path, axes="x")["x"], preprocessing.row_shape, place=f"{path}, x")
     else:
         table = read_table(path)
         x = np.concatenate([_features(table, column, preprocessing) for column in preprocessing.columns], axis=1)

@@ -1,6 +1,6 @@
 """How rows are dealt to the training, validation and test part.
 
-    random       whichever rows the seed draws: the default for regression
+    random       whichever rows the seed draws: the default where there are no classes
     stratified   the same, with each class in the same share everywhere: the default for classes
     group:COL    rows that share a value stay together: another patient, not another visit
     time:COL     the latest rows are the test part, those before them the validation part; one time is never cut in two
@@ -38,7 +38,7 @@ class Split:
     """A way to deal out rows.
 
     Attributes:
-        how: the way; `auto` is stratified for classes, random for regression.
+        how: the way; `auto` is stratified for classes, else random.
         column: what `group` and `time` go by.
     """
 
@@ -82,7 +82,7 @@ def split_rows(
     Raises:
         DataError: the rows can't be dealt out so.
     """
-    how = ("random" if dataset.task == "regression" else "stratified") if split.how == "auto" else split.how
+    how = ("stratified" if dataset.has_classes else "random") if split.how == "auto" else split.how
     parts = 1 + (num_val > 0) + (num_test > 0)
     if how == "stratified":
         _check_classes(dataset, parts=parts)
@@ -96,8 +96,8 @@ def split_rows(
 
 def _check_classes(dataset: Dataset, *, parts: int) -> None:
     """Refuse a stratified split that the classes do not allow."""
-    if dataset.task == "regression":
-        raise UsageError("--split stratified is for classes; the task is regression. Say --split random.")
+    if not dataset.has_classes:
+        raise UsageError(f"--split stratified is for classes; the task is {dataset.task}. Say --split random.")
     found = np.bincount(dataset.y, minlength=dataset.num_classes)
     if found.min() < parts and parts > 1:
         name = dataset.class_names[int(found.argmin())]

@@ -5,6 +5,7 @@ Shapes: N rows, D features.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.array_files import dropped_note
@@ -33,7 +34,7 @@ MOST_CATEGORIES: Final = 100
 
 
 def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: Missing, split: Split) -> Dataset:
-    """The data set in a .csv or .parquet file: `target` is predicted from the other columns.
+    """The data set in a .csv or .parquet file: `target` is predicted from the other columns, or left out in reconstruction.
 
     A column of text becomes one indicator for each of its categories, which are those of the whole file. A missing
     category, under `--missing mean`, is NaN in all of them, so that it becomes the categories' shares in the training
@@ -41,7 +42,7 @@ def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: 
 
     Args:
         path: the file.
-        target: the column to predict; None takes the one called `target` or `y`.
+        target: the column to predict; None takes the one called `target` or `y`, which reconstruction can do without.
         task: `auto` asks the target column (targets.py).
         missing: what to do about missing cells.
         split: where it goes by a column, that column is no feature.
@@ -50,7 +51,9 @@ def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: 
         DataError: what is wrong, where, and what was expected.
     """
     table = read_table(path)
-    name = _target_column(table, target)
+    name = _target_column(table, target, needed=task != "reconstruction")
+    if task == "reconstruction":
+        table, name = _without_column(table, None if name == split.column else name), None
     if split.column is not None:
         table.cells(split.column, what=f"--split {split}")
         if split.column == name:
@@ -58,15 +61,17 @@ def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: 
     table, notes = _without_missing(table, missing, needed=(name, split.column))
     features = [str(column) for column in table.frame.columns if column not in (name, split.column)]
     if not features:
-        raise DataError(f"{path} has no column but {name!r} to predict from. Expected at least one other.")
+        left = "" if name is None else f" but {name!r}"
+        raise DataError(f"{path} has no column{left} to predict from. Expected at least one other.")
     encoded = [_encoded(table, column) for column in features]
-    wanted = target_of(_target_values(table, name, task), task, place=f"{path}, column {name!r}")
+    values = np.zeros(len(table.frame)) if name is None else _target_values(table, name, task)
+    wanted = target_of(values, task, place=f"{path}, column {name!r}")
     return Dataset(
         x=np.concatenate([x for _, x in encoded], axis=1),
         y=wanted.y,
         task=wanted.task,
         columns=tuple(column for column, _ in encoded),
-        target_name=name,
+        target_name=name or "y",
         class_names=wanted.class_names,
         standardize=True,
         missing=missing,
@@ -76,17 +81,23 @@ def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: 
     )
 
 
-def _target_column(table: Table, target: str | None) -> str:
+def _target_column(table: Table, target: str | None, *, needed: bool) -> str | None:
     if target is not None:
         table.cells(target, what=f"--target {target!r}")
         return target
     names = [str(name) for name in table.frame.columns]
     found = [name for name in names if name in TARGET_NAMES]
+    if not found and not needed:
+        return None
     if len(found) != 1:
         raise DataError(
             f"{table.path}: which column is to be predicted? Say --target COLUMN. Its columns: {listed(names)}."
         )
     return found[0]
+
+
+def _without_column(table: Table, name: str | None) -> Table:
+    return table if name is None else replace(table, frame=table.frame.drop(columns=name))
 
 
 def _without_missing(

@@ -39,7 +39,7 @@ class Target:
     Attributes:
         y: [N] numbers, or class indices.
         task: what is predicted.
-        class_names: in the order of the indices; () for regression.
+        class_names: in the order of the indices; () where there are no classes.
     """
 
     y: Targets
@@ -52,12 +52,14 @@ def target_of(values: Values, task: TaskChoice, *, place: str) -> Target:
 
     Args:
         values: none of them missing.
-        task: `auto` for the rule above.
+        task: `auto` for the rule above; `reconstruction` looks at no target.
         place: where they stand, for messages (`my.csv, column 'age'`).
 
     Raises:
         DataError: one value only, or values that `task` can't have.
     """
+    if task == "reconstruction":
+        return Target(np.zeros(len(values)), task, ())
     distinct, indices = np.unique(values, return_inverse=True)
     if len(distinct) < 2:
         raise DataError(f"{place} has one value, {distinct[0]!s}, in every row. Expected two or more to tell apart.")

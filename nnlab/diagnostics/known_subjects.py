@@ -40,7 +40,7 @@ def loss_subjects() -> Iterator[Subject]:
     """Every loss of every task it serves, and every gradient written by hand."""
     for name, row in LOSSES.items():
         for task, outputs in row.outputs.items():
-            count = _CLASSES if outputs == "classes" else 1
+            count = 1 if outputs == "one" else _CLASSES
             scores, targets = _scored(task, count, raw=row.raw_targets)
             function = partial(row.function, **_defaults(row.function))
             call = partial(_lost, function)
@@ -150,12 +150,16 @@ def _normal(*shape: int) -> Tensor:
 
 
 def _scored(task: str, count: int, *, raw: bool) -> tuple[Tensor, Tensor]:
-    """Scores [C, B] and targets [B]; where targets are numbers the first score is exactly its target."""
+    """Scores [C, B] and targets [B], or [C, B]; where targets are numbers the first score is exactly its target."""
     scores = _normal(count, _ROWS)
     if task == "multiclass":
         return scores, torch.arange(_ROWS) % _CLASSES
     if task == "binary":
         return scores, torch.arange(_ROWS) % 2
+    if task == "reconstruction":
+        targets = scores.flip(-1)
+        targets[0, 0] = scores[0, 0]
+        return scores, targets
     targets = torch.arange(_ROWS, dtype=torch.float64) if raw else _normal(_ROWS)
     if not raw:
         scores[0, 0] = targets[0]

@@ -53,7 +53,7 @@ class Probe:
 
     Attributes:
         x: inputs, [N, D] for all runs or [R, N, D].
-        y: targets as the loss takes them, [N] or [R, N].
+        y: targets as the loss takes them, [N] or [R, N]; [R, D, N] in reconstruction.
         loss: a row of the catalogue's table.
         values: the loss's keys.
     """

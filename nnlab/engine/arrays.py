@@ -40,6 +40,21 @@ def padded(num_runs: int, *shape: int, dtype: torch.dtype, device: torch.device,
     return storage.as_strided((num_runs, *shape), (block, *strides))
 
 
+class InTurn:
+    """Padded arrays, two of each layout, given out in turn: for layers whose outputs only the next layer reads."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[object, ...], list[Tensor]] = {}
+
+    def __call__(self, *shape: int, dtype: torch.dtype, device: torch.device, rows: int = 0) -> Tensor:
+        pair = self.made.setdefault((*shape, dtype, device, rows), [])
+        if len(pair) < 2:
+            pair.append(padded(*shape, dtype=dtype, device=device, rows=rows))
+            return pair[-1]
+        pair.reverse()
+        return pair[1]
+
+
 def like(x: Tensor) -> Tensor:
     """Zeros with the layout of the padded array `x`."""
     return shaped(torch.zeros_like(whole(x)), x)

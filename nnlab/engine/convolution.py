@@ -46,7 +46,8 @@ class ConvKernel:
         rows = min(room, padded_rows(layer.outputs, layer.fan_in, self.num_columns, dtype=weight.dtype))
         self.make = partial(padded, dtype=weight.dtype, device=weight.device)
         num_windows = self.windows.number
-        self.z = self.make(weight.shape[0], layer.outputs * num_windows, site.width, rows=rows * num_windows)
+        shape = (weight.shape[0], layer.outputs * num_windows, site.width)
+        self.z = site.room(*shape, dtype=weight.dtype, device=weight.device, rows=rows * num_windows)
         self.z_matrices = _matrices(self.z, layer.outputs)
         self.forwards = Product(self.z_matrices, layer.fan_in, room=rows)
         self.outer = Product(self.weight, self.num_columns, room=min(room, rows))

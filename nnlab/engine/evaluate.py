@@ -69,7 +69,7 @@ class Evaluation:
         )
 
     def _metrics(self, population: Population, all_scores: Tensor) -> dict[str, Tensor]:
-        y = self.rows.part.y
+        y = self.rows.part.y.movedim(1, -1)
         y = y if y.shape[0] == 1 else y[population.seed_of_run]
         program = self.program
         if self.unit is None:
@@ -86,6 +86,6 @@ def _width(program: Program) -> int:
 
 
 def best_constant(program: Program, y: Tensor) -> float:
-    """The loss of the best constant predictor on these targets [N]: what learning must beat."""
+    """The loss of the best constant predictor on these targets [N], or [N, D]: what learning must beat."""
     with torch.enable_grad():  # some losses have no closed form: the best constant is searched for by descent
-        return constant_loss(program.loss, y, program.num_scores, program.loss_values)
+        return constant_loss(program.loss, y.movedim(0, -1), program.num_scores, program.loss_values)

@@ -23,7 +23,7 @@ from nnlab.catalog.entry import configured
 from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
 from nnlab.catalog.recurrent import Recurrent
 from nnlab.catalog.spatial_layers import Conv, Pool
-from nnlab.engine.arrays import Product, Whole, like, padded, padded_rows, rows_of, shaped, whole
+from nnlab.engine.arrays import InTurn, Product, Whole, like, padded, padded_rows, rows_of, shaped, whole
 from nnlab.engine.convolution import ConvKernel
 from nnlab.engine.normalisation import NormKernel
 from nnlab.engine.pooling import pool_kernel
@@ -65,6 +65,7 @@ class Site:
         width: B, rows of a batch.
         masks: draws dropout masks, given an array of their shape and layout, and p.
         first: no layer before this one needs its input's gradient.
+        room: makes the array for a layer's output, as `padded` does.
     """
 
     weights: Weights
@@ -72,6 +73,7 @@ class Site:
     width: int
     masks: Callable[[Tensor, float], Tensor]
     first: bool
+    room: Callable[..., Tensor]
 
 
 class Kernel(Protocol):
@@ -96,7 +98,7 @@ class LinearKernel:
         self.bias_gradient = weights.gradients[f"{name}.bias"] if layer.bias else None
         room = min(rows_of(self.weight), self.weight.stride(0) if self.bias is None else self.bias.stride(0))
         rows = min(room, padded_rows(layer.outputs, layer.inputs, site.width, dtype=self.weight.dtype))
-        make = partial(padded, dtype=self.weight.dtype, device=self.weight.device)
+        make = partial(site.room, dtype=self.weight.dtype, device=self.weight.device)
         self.z = make(self.weight.shape[0], layer.outputs, site.width, rows=rows)
         self.weight_T = self.weight.transpose(1, 2)
         self.forwards = Product(self.z, layer.inputs, room=rows)
@@ -268,14 +270,31 @@ def run_backward(kernels: list[Kernel], d: Tensor) -> Tensor:
 
 
 def kernels(
-    layers: Layers, weights: Weights, width: int, masks: Callable[[Tensor, float], Tensor], prefix: str = ""
+    layers: Layers,
+    weights: Weights,
+    width: int,
+    masks: Callable[[Tensor, float], Tensor],
+    *,
+    training: bool = True,
+    prefix: str = "",
 ) -> list[Kernel]:
-    """A kernel for each layer, with buffers for batches of `width` rows."""
+    """A kernel for each layer, with buffers for batches of `width` rows.
+
+    Args:
+        layers: of the network.
+        weights: that they read and write.
+        width: rows of a batch.
+        masks: see Site.
+        training: whether `backward` will be asked for; without it layers share their buffers, which then stay in a cache.
+        prefix: of the names of the layers.
+    """
+    room = padded if training else InTurn()
 
     def kernel(layer: Layer, name: str) -> Kernel:
         if isinstance(layer, Residual):
-            return ResidualKernel(kernels(layer.inner, weights, width, masks, f"{name}.inner."))
-        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, first=name == "0"))
+            inner = kernels(layer.inner, weights, width, masks, training=training, prefix=f"{name}.inner.")
+            return ResidualKernel(inner)
+        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, name == "0", room))
 
     return [kernel(layer, f"{prefix}{index}") for index, layer in enumerate(layers)]
 

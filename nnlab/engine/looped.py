@@ -32,12 +32,17 @@ from nnlab.engine.starting import starting_weights
 
 
 def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss as PyTorch's own class, of scores [B, C] and targets [B]; where it has none, the catalogue's function."""
+    """The loss as PyTorch's own class, of scores [B, C] and targets [B], or [B, C] in reconstruction; else the catalogue's function."""
     entry, values = program.loss, program.loss_values
     if entry.torch_class is None:
-        rows: Callable[[Tensor, Tensor], Tensor] = lambda scores, y: entry.function(scores.T, y, **values)  # noqa: E731
+
+        def rows(scores: Tensor, y: Tensor) -> Tensor:
+            return entry.function(scores.T, y.movedim(0, -1), **values)
+
         return rows if reduction == "none" else lambda scores, y: rows(scores, y).mean()
     module = getattr(nn, entry.torch_class)(reduction=reduction, **values)
+    if entry.outputs[program.shape.task] == "features":
+        return module  # type: ignore[no-any-return]
     if program.num_scores == 1:
         return lambda scores, y: module(scores[:, 0], y)
     if entry.link == "identity":
@@ -156,7 +161,7 @@ class Loop:
     def _metrics(self, part: PartArrays) -> dict[str, float]:
         scores_RCN = self.scores(part.x[self.index], self.result).T[None]
         task, link, unit = self.program.shape.task, self.program.link, self.data.unit
-        y = part.y[self.index][None]
+        y = part.y[self.index].movedim(0, -1)[None]
         if unit is None:
             measured = measure(scores_RCN, y, task=task, link=link)
         else:

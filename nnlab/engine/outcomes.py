@@ -10,6 +10,7 @@ from typing import Final
 from torch import Tensor
 
 from nnlab.catalog.layers import ignores_inputs
+from nnlab.catalog.metrics import METRICS
 from nnlab.core.records import Run, RunRecord, Status
 from nnlab.engine.plan import Program
 
@@ -84,14 +85,16 @@ def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, fl
 
 
 def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
-    """The record of a run that is over: last row of its curves, or infinite losses where it diverged."""
+    """The record of a run that is over: last row of its curves, or infinite losses and metrics of NaN where it diverged."""
     steps_per_epoch = program.steps_per_epoch
     measured = outcome.scores | {"constant_loss": _to_beat(outcome, program)}
     scores = {"constant_loss": measured["constant_loss"]}
     if outcome.status == "diverged":
-        names = ["train_loss", "batch_loss"]
-        names += ["val_loss"] * (program.shape.num_val > 0) + ["test_loss"] * (program.shape.num_test > 0)
-        scores |= dict.fromkeys(names, math.inf)
+        shape = program.shape
+        parts = ["val"] * (shape.num_val > 0) + ["test"] * (shape.num_test > 0)
+        metrics = [name for name, metric in METRICS.items() if metric.applies(shape.task, program.link)]
+        scores |= dict.fromkeys(["train_loss", "batch_loss", *(f"{part}_loss" for part in parts)], math.inf)
+        scores |= dict.fromkeys([f"{part}_{name}" for part in parts for name in metrics], math.nan)
     else:
         at = -1 if program.settings.early_stop is None else outcome.best_epoch
         last = {name: values[at] for name, values in outcome.curves.items() if name not in {"epoch", "step", "lr"}}

@@ -49,7 +49,7 @@ class Shape:
 
     Attributes:
         row: the shape of a row's features.
-        num_classes: C, or 0 for regression.
+        num_classes: C, or 0 where there are no classes.
         num_train, num_val, num_test: rows of the parts.
     """
 
@@ -64,6 +64,10 @@ class Shape:
     def features(self) -> int:
         """D: numbers in a row."""
         return math.prod(self.row)
+
+    def num_scores(self, loss: Loss) -> int:
+        """C: what a network gives for a row, for this loss to take."""
+        return {"one": 1, "classes": self.num_classes, "features": self.features}[loss.outputs[self.task]]
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,12 @@ class Program:
     @property
     def num_scores(self) -> int:
         """C: what the network puts out for a row."""
-        return self.shape.num_classes if self.loss.outputs[self.shape.task] == "classes" else 1
+        return self.shape.num_scores(self.loss)
+
+    @property
+    def has_class_targets(self) -> bool:
+        """Whether targets are class indices, not numbers."""
+        return self.loss.outputs[self.shape.task] == "classes"
 
     @property
     def batch_size(self) -> int:
@@ -176,9 +185,9 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     model = model_named(settings.model)
     assert settings.loss is not None
     assert settings.activation is not None
-    outputs = loss_named(settings.loss).outputs[shape.task]
+    outputs = shape.num_scores(loss_named(settings.loss))
     values = configured(model.function, settings.model, what="--model")
-    return model.function(shape.row, shape.num_classes if outputs == "classes" else 1, settings.activation, **values)
+    return model.function(shape.row, outputs, settings.activation, **values)
 
 
 def program_of(run: Run, shape: Shape) -> Program:

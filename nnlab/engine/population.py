@@ -68,7 +68,7 @@ class Population:
         fused = is_plain_sgd(self.program)
         gradients = named if fused else {name: layout(name) for name in values}
         self.weights = Weights(named, gradients, buffers or running_statistics(named, self.program.layers), fused)
-        self.kernels: dict[int, list[Kernel]] = {}
+        self.kernels: dict[tuple[int, bool], list[Kernel]] = {}
         self.losses: dict[int, _LossBuffers] = {}
 
     def keep(self, living: Sequence[int]) -> None:
@@ -96,16 +96,17 @@ class Population:
 
     def scores(self, batch: Batch, *, training: bool) -> Tensor:
         """Scores [R, C, B], in a buffer that the next call overwrites."""
-        if batch.width not in self.kernels:
-            self.kernels[batch.width] = self._kernels(batch.width)
-        return run_forward(self.kernels[batch.width], batch.x, training)
+        key = batch.width, training
+        if key not in self.kernels:
+            self.kernels[key] = self._kernels(*key)
+        return run_forward(self.kernels[key], batch.x, training)
 
-    def _kernels(self, width: int) -> list[Kernel]:
+    def _kernels(self, width: int, training: bool) -> list[Kernel]:
         layers = self.program.layers
         if self.program.settings.engine == "vmap":
             # One for all widths: it makes its own module of the layers.
             return next(iter(self.kernels.values()), None) or [ModuleKernel(layers, self.weights, self.masks)]
-        return kernels(layers, self.weights, width, self.masks)
+        return kernels(layers, self.weights, width, self.masks, training=training)
 
     def losses_of(self, scores: Tensor, batch: Batch) -> Tensor:
         """Each row's loss times its share [R, B']; its sum over rows is the mean loss."""
@@ -120,7 +121,7 @@ class Population:
         """One step of every run, in place; returns the batch's mean loss of each run [R], before the step."""
         scores = self.scores(batch, training=True)
         mean_R, d = self._loss(scores, batch).both(scores, batch, -lr_R if self.weights.fused else None)
-        run_backward(self.kernels[batch.width], d)
+        run_backward(self.kernels[batch.width, True], d)
         self.step += 1
         if not self.weights.fused:
             self.updates.step(self.weights, self.step, lr_R)

@@ -21,7 +21,7 @@ class PartArrays:
 
     Attributes:
         x: [S, N, D].
-        y: [S, N]; class index (long) or a float.
+        y: [S, N]; class index (long) or a float. [S, N, D] in reconstruction.
         row_weights: [S, N], or None where all rows weigh the same.
     """
 
@@ -40,7 +40,7 @@ class Batch:
 
     Attributes:
         x: [R, D, B], expanded where all runs have one seed.
-        y: [R or 1, B'], B' being B rounded up to whole vectors.
+        y: [R or 1, B'], B' being B rounded up to whole vectors; [R or 1, D, B'] in reconstruction.
         shares: [R or 1, B'], each row's weight in the mean, and 0 for the rows that only fill up.
         width: B.
     """
@@ -92,7 +92,7 @@ class _Blocks:
         self.width, self.num_batches = width, num_batches
         self.x = padded(num_seeds * num_batches, num_features, width, dtype=part.x.dtype, device=part.x.device)
         filled = block_size(width, part.x.dtype)
-        self.y = part.y.new_zeros(num_seeds, num_batches, filled)
+        self.y = part.y.new_zeros(num_seeds, num_batches, *part.y.shape[2:], filled)
         self.shares = part.x.new_zeros(num_seeds, num_batches, filled)
         self.gathered: Tensor | None = None
         self.views: dict[tuple[int, int], Batch] = {}
@@ -103,7 +103,8 @@ class _Blocks:
             rows = torch.arange(start, stop, device=part.x.device) if order is None else order[s, start:stop]
             blocks = slice(s * self.num_batches, (s + 1) * self.num_batches)
             self.x[blocks].copy_(part.x[s].index_select(0, rows).view(*shape, -1).transpose(1, 2))
-            self.y[s, :, : self.width] = part.y[s].index_select(0, rows).view(shape)
+            y = part.y[s].index_select(0, rows).view(*shape, *part.y.shape[2:])
+            self.y[s, ..., : self.width] = y.movedim(1, -1)
             shares = self.row_shares[s].index_select(0, rows).view(shape)
             self.shares[s, :, : self.width] = shares if self.whole else shares / shares.sum(1, keepdim=True)
 

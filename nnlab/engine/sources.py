@@ -105,7 +105,7 @@ def _stacked(program: Program, parts: list[Part], device: torch.device, *, balan
         weights = torch.stack([row_weights(row, weight) for row, weight in zip(y, by_class, strict=True)])
     return PartArrays(
         x=torch.from_numpy(np.stack([part.x for part in parts])).to(device, dtype),
-        y=y.to(device, torch.int64 if program.num_scores > 1 else dtype),
+        y=y.to(device, torch.int64 if program.has_class_targets else dtype),
         row_weights=None if weights is None else weights.to(device, dtype),
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -160,12 +159,9 @@ def _run_rows(
     journal: Journal, runs: Sequence[Run], task: Task, steps_to_threshold: Mapping[str, float]
 ) -> Iterator[list[object]]:
     columns = run_columns(task)
-    metrics = {f"{part}_{name}": f"{part}_loss" for part in ("val", "test") for name in _metrics("", task)}
     found = [run for run in runs if run.run_id in journal]
     for run, kept in zip(found, journal.read((run.run_id for run in found), curves=False), strict=True):
         row: dict[str, object] = {"arm": run.arm, "steps_to_threshold": steps_to_threshold.get(run.run_id), **kept.row}
-        if row["status"] == "diverged":
-            row = {column: math.nan for column, loss in metrics.items() if loss in row} | row
         yield [row.get(column) for column in columns]
 
 

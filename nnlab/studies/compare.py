@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.dataset import Dataset
-from nnlab.catalog.losses import loss_named
+from nnlab.catalog.losses import DEFAULT_LOSS, loss_named
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import spelled
 from nnlab.core.settings import CompareAnySettings, CompareLossSettings, CompareScheduleSettings, Task
@@ -24,6 +24,7 @@ _USUAL_LOSSES: Final[Mapping[Task, tuple[str, ...]]] = {
     "regression": ("mse", "l1", "huber", "log_cosh"),
     "binary": ("bce", "cross_entropy", "hinge", "focal", "mse"),
     "multiclass": ("cross_entropy", "hinge", "focal", "mse"),
+    "reconstruction": ("mse", "l1", "huber", "log_cosh"),
 }
 
 
@@ -71,7 +72,7 @@ class CompareLoss:
 
     def conclude(self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Conclusion:  # noqa: ARG002
         """Each loss against the task's default, and what it is."""
-        usual = {"regression": "mse", "binary": "bce", "multiclass": "cross_entropy"}[experiment.dataset.task]
+        usual = DEFAULT_LOSS[experiment.dataset.task]
         notes = []
         if experiment.settings.label_noise:
             notes.append(

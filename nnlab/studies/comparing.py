@@ -29,6 +29,7 @@ METRIC_OF_TASK: Final[Mapping[Task, str]] = {
     "regression": "val_rmse",
     "binary": "val_accuracy",
     "multiclass": "val_accuracy",
+    "reconstruction": "val_rmse",
 }
 
 
@@ -111,12 +112,16 @@ def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Data
     """Refuse to compare losses that are not in one unit.
 
     Raises:
-        UsageError: the arms are judged by a loss, and each has a unit of its own.
+        UsageError: the arms are judged by a loss, and each has a unit of its own; or no metric has the same in all.
     """
     if settings.metric in OWN_UNITS and _units_differ(decided, dataset):
         raise UsageError(
             f"--metric {settings.metric} is in a unit of its own in each arm, and compares nothing. "
             f"Say --metric {METRIC_OF_TASK[dataset.task]}, or another metric that no loss owns."
+        )
+    if dataset.task == "reconstruction" and "standardize" in decided:
+        raise UsageError(
+            "--vary standardize changes what is to be reconstructed, so that its arms have no unit in common."
         )
 
 

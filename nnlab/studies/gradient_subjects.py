@@ -147,7 +147,7 @@ def model_subject(settings: RunSettings, sources: Sources, *, rows: int, seed: i
     # Masks from PyTorch's own generator, which the check can start again: one mask for every evaluation.
     module = module_of(program.layers, torch.default_generator).double()
     load_tensors(module, starting_weights(program, run, x))
-    target = torch.from_numpy(train.y[:rows]).to(torch.int64 if program.num_scores > 1 else torch.float64)
+    target = torch.from_numpy(train.y[:rows]).to(torch.int64 if program.has_class_targets else torch.float64)
     return of_module(module, [x[:rows]], loss=plain_loss(program), target=target, name=str(settings.model))
 
 

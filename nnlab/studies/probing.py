@@ -34,7 +34,8 @@ class LayerProbe:
         if not is_probed(program.layers):
             return []
         rows = probe_rows(data.train.num_rows).to(data.train.x.device)
-        probe = Probe(data.train.x[:, rows][seeds], data.train.y[:, rows][seeds], program.loss, program.loss_values)
+        x, y = data.train.x[:, rows][seeds], data.train.y[:, rows][seeds].movedim(1, -1)
+        probe = Probe(x, y, program.loss, program.loss_values)
         lr_R = None
         if all(_steps_plainly(run.settings) for run in seen.runs):
             lr_R = torch.tensor([run.settings.lr for run in seen.runs], dtype=torch.float64)

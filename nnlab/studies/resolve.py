@@ -51,7 +51,7 @@ def resolved(settings: S) -> S:
     """The same settings with every ingredient checked and every default that needs no data filled in.
 
     `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the init and, but for a
-    person's own module, the engine.
+    person's own module, the engine; and the task, where the model has one of its own.
 
     Raises:
         UsageError: an unknown name or key, a flag and a key that say different things.
@@ -64,6 +64,8 @@ def resolved(settings: S) -> S:
         assert decay is not None
         optimizer = optimizer.with_option("weight_decay", decay.name)
     is_module = model_named(model).is_module
+    if model_named(model).reconstructs and settings.task not in ("auto", "reconstruction"):
+        raise UsageError(f"--model {model.name} gives a row's own features back. Say --task reconstruction, or auto.")
     if is_module and settings.engine == "native":
         raise UsageError(f"--engine native has no rules for the nn.Module {model}. Say auto, vmap or loop.")
     is_own_rule = is_custom(optimizer.name)
@@ -74,6 +76,7 @@ def resolved(settings: S) -> S:
     complete = settings.model_copy(
         update={
             "model": model,
+            "task": "reconstruction" if model_named(model).reconstructs else settings.task,
             "activation": activation or Spec("relu"),
             "optimizer": optimizer,
             "weight_decay": None,
@@ -146,10 +149,16 @@ def fitted_to(settings: S, dataset: Dataset) -> S:
     """The settings with what only the data can say: the loss by task.
 
     Raises:
-        UsageError: a loss or class weights that do not serve the task, early stopping with nothing to stop by.
+        UsageError: a loss or class weights that do not serve the task, a model that has another task, early stopping with nothing
+            to stop by.
     """
-    if settings.class_weights == "balanced" and dataset.task == "regression":
-        raise UsageError("--class-weights balanced is for classes; the task is regression.")
+    if (settings.task == "reconstruction") != (dataset.task == "reconstruction"):
+        raise UsageError(
+            f"--model {settings.model} is to learn the task {settings.task}, and the data are for {dataset.task}. "
+            "Say --task reconstruction, which every model can learn."
+        )
+    if settings.class_weights == "balanced" and not dataset.has_classes:
+        raise UsageError(f"--class-weights balanced is for classes; the task is {dataset.task}.")
     if settings.early_stop is not None and settings.validation == 0:
         raise UsageError("--early-stop looks at the validation loss, and --validation 0 leaves none. Say one of them.")
     loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
@@ -161,7 +170,7 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
     """Refuse a metric that the runs will not have.
 
     Raises:
-        UsageError: not a column, or one that needs a part that there is not.
+        UsageError: not a column, one that needs a part that there is not, or probabilities that the loss does not give.
     """
     measured = [name for name, metric in METRICS.items() if dataset.task in metric.tasks]
     accepted = [*_LOSS_METRICS, *(f"val_{name}" for name in measured)]
@@ -171,6 +180,14 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
         )
     if settings.metric not in accepted:
         raise unknown("--metric", settings.metric, accepted)
+    name = settings.metric.removeprefix("val_")
+    if settings.loss is not None and name in METRICS:
+        link = loss_named(settings.loss).link_for(dataset.task)
+        if not METRICS[name].applies(dataset.task, link):
+            raise UsageError(
+                f"--metric {settings.metric} is one of probabilities, and --loss {settings.loss} gives none. "
+                "Say --metric val_accuracy, or a loss that does."
+            )
 
 
 def identity(settings: RunSettings) -> dict[str, object]:

@@ -15,11 +15,12 @@ from typing import Final, get_args
 import numpy as np
 import torch
 
-from nnlab.catalog.dataset import Dataset, from_arrays
-from nnlab.catalog.models import MODELS
+from nnlab.catalog.dataset import Dataset, from_arrays, reconstructed
+from nnlab.catalog.models import MODELS, model_named
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings
+from nnlab.core.spec import parse_spec
 from nnlab.engine.choice import EngineName, is_native, what_hinders
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.outcomes import Fitted
@@ -59,6 +60,7 @@ SMALL_MODELS: Final[Mapping[str, Sequence[tuple[str, Row]]]] = {
         ("mlp:width=6:depth=3:residual=true:norm=layer:dropout=0.2", _FLAT),
         ("mlp:hidden=9:norm=batch:bias=false", _FLAT),
     ],
+    "autoencoder": [("autoencoder:hidden=5:code=2", _FLAT)],
     "neuron": [("neuron", _FLAT)],
     "point": [("point", _FLAT)],
     "conv1d": [
@@ -130,7 +132,7 @@ def checks(
     """A check of each subject (all, unless named) by each engine in each floating-point type, as they are done."""
     machine = Machine(device, threads=1)
     for subject, dtype in product(subjects() if of is None else of, dtypes):
-        dataset = _rows_of(subject.row)
+        dataset = _rows_of(subject)
         runs = _runs(subject, dataset, dtype)
         # Convolutions of cuDNN round to ten bits unless they are told not to.
         with torch.backends.cudnn.flags(allow_tf32=False):
@@ -191,12 +193,14 @@ def _relative(found: torch.Tensor, wanted: torch.Tensor, least: float) -> float:
     return (found - wanted).abs().max().item() / (scale or 1.0)
 
 
-def _rows_of(row: Row) -> Dataset:
-    """Random rows of this shape, and classes that depend on them."""
+def _rows_of(subject: Subject) -> Dataset:
+    """Random rows of the subject's shape, and classes that depend on them; or themselves as targets, for a model that reconstructs."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((_ROWS, math.prod(row)))
+    x = rng.standard_normal((_ROWS, math.prod(subject.row)))
     y = (x @ rng.standard_normal((x.shape[1], _CLASSES))).argmax(1)
-    return from_arrays(x, y, "multiclass", row_shape=row)
+    dataset = from_arrays(x, y, "multiclass", row_shape=subject.row)
+    model = model_named(parse_spec(str(subject.settings["model"]), what="--model"))
+    return reconstructed(dataset) if model.reconstructs else dataset
 
 
 def _runs(subject: Subject, dataset: Dataset, dtype: str) -> list[Run]:

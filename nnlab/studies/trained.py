@@ -52,6 +52,8 @@ def weights_of(fitted: Fitted) -> dict[str, np.ndarray]:
 def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], data: Path) -> pd.DataFrame:
     """A row for each row of `data`: the class and each class's probability, or the number in the target's own unit.
 
+    Of a network that reconstructs: a column for each feature, in the data's own unit.
+
     Args:
         description: from `description_of`.
         weights: from `weights_of`.
@@ -69,6 +71,9 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
     if preprocessing.task == "regression":
         number = LINKS[link](scores)[0].numpy()
         return pd.DataFrame({preprocessing.target: preprocessing.in_target_unit(number)})
+    if preprocessing.task == "reconstruction":
+        features = [name for column in preprocessing.columns for name in column.features]
+        return pd.DataFrame(preprocessing.in_own_unit(LINKS[link](scores).T.numpy()), columns=features)
     names = np.array(preprocessing.class_names)
     table = {preprocessing.target: names[decide(scores, link).numpy()]}
     shares = probabilities(scores, link)

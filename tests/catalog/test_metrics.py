@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def plain_calibration_error(correct, top):
 def debiased_calibration_error(correct, top):
     """The same of squared gaps, bin by bin, each less the variance that chance gives the bin's accuracy."""
     edges, total = np.linspace(0, 1, NUM_BINS + 1), 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (low < top) & (top <= high)
         n = inside.sum()
         if n > 1:

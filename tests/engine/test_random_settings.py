@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from hypothesis import HealthCheck, assume, given, reject, settings
 from hypothesis import strategies as st
-from problems import runs_of, trained
+from problems import SOURCES, runs_of, trained
 
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.averages import AVERAGES
@@ -27,7 +27,9 @@ from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.errors import DataError, UsageError
 from nnlab.core.spec import Spec
+from nnlab.engine.choice import is_native
 from nnlab.engine.outcomes import Fitted
+from nnlab.engine.plan import layers_of
 
 Strategy = st.SearchStrategy[Any]
 
@@ -259,7 +261,8 @@ def _relative(found: Sequence[float], wanted: Sequence[float]) -> float:
 def test_random_settings_train_natively_as_in_the_plain_loop(asked):
     try:
         (run,) = runs_of(asked, seeds=[1])
-        (native,) = trained([run]).values()
+        layers = layers_of(run.settings, SOURCES.shape(run))
+        (native,) = trained([run], engine="native" if is_native(layers) else "vmap").values()
     except (UsageError, DataError):
         reject()
     (loop,) = trained([run], engine="loop").values()

@@ -58,7 +58,7 @@ def weights_of(layer: Recurrent) -> Weights:
 
 
 def kernel_of(layer: Recurrent, weights: Weights, *, first: bool = False) -> Kernel:
-    return RecurrentKernel(layer, Site(weights, "0", ROWS, lambda x, _: x, first))
+    return RecurrentKernel(layer, Site(weights, "0", ROWS, lambda x, _: x, first, padded))
 
 
 def by_autograd(

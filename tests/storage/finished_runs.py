@@ -26,7 +26,13 @@ SCORES = {
     "val_accuracy": 0.5,
     "test_accuracy": 0.4,
 }
-DIVERGED = {"constant_loss": 2.3, "train_loss": math.inf, "batch_loss": math.inf, "val_loss": math.inf}
+DIVERGED = {
+    "constant_loss": 2.3,
+    "train_loss": math.inf,
+    "batch_loss": math.inf,
+    "val_loss": math.inf,
+    "val_accuracy": math.nan,
+}
 
 
 def run(run_id: str = "a1", *, arm: str = "0.1", seed: int = 0, **settings: object) -> Run:

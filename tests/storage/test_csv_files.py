@@ -68,7 +68,7 @@ def test_runs_csv_has_the_runs_asked_for_in_their_order_nan_where_diverged_and_e
     assert (tmp_path / "runs.csv").read_text().splitlines()[1:] == [
         f"2e5,0.10,0,done,,2,64,{settings},0.3333333333333333,1.2,1e-300,0.7,32.0,"
         "0.5,,,,,0.4,,,,,2.302585092994046,native",
-        f"lost,0.10,1,diverged,1,1,1,{settings},inf,inf,inf,,inf,nan,nan,nan,nan,nan,,,,,,2.3,native",
+        f"lost,0.10,1,diverged,1,1,1,{settings},inf,inf,inf,,inf,nan,,,,,,,,,,2.3,native",
         f'a1,"mse, or ""so""",2,failed,,0,0,{settings},,,,,,,,,,,,,,,,,native',
     ]
 
