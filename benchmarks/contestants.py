@@ -45,7 +45,7 @@ NNLAB: Final = _contestant("nnlab_engine", "nnlab", A=ALL, B=ALL, C=ALL, D=ALL, 
 _GLOROT = "starts from Glorot's weights, is evaluated at the end alone"
 
 PEERS: Final = (
-    _contestant("torch_loop", "PyTorch loop", has_ways=True, A=32, B=16, C=16, D=4, E=10, F=64),
+    _contestant("torch_loop", "PyTorch loop", A=32, B=16, C=16, D=4, E=10, F=64),
     _contestant("torch_processes", "PyTorch loop, two processes", A=64, B=32, C=16, D=4, E=10, F=64),
     _contestant("torch_vmap", "torch.func vmap", {"E": "no probes"}, has_ways=True, A=32, B=256, C=16, D=8, E=10, F=32),
     _contestant("torch_compiled", "torch.compile of it", has_ways=True, A=32, B=256, C=16, F=32),

@@ -1,4 +1,4 @@
-"""A plain PyTorch loop, one run at a time, as a training script would be written; best of its thread counts."""
+"""A plain PyTorch loop, one run at a time, as a training script would be written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from benchmarks.contestant import Task, Trained, answer, answer_fastest, spent_on, task_of_command_line
+from benchmarks.contestant import Task, Trained, answer, spent_on, task_of_command_line
 from benchmarks.peers.layer_probe import probe
 from benchmarks.peers.torch_networks import network
 from benchmarks.workloads import PARTS, BenchRun, Workload
@@ -57,21 +57,12 @@ def one_cycle(workload: Workload, optimizer: torch.optim.Optimizer, lr: float, n
 
 
 def main() -> None:
-    """Train the runs one after another, on 1 thread where that is faster: in nets so small it costs more to fork."""
+    """Train the runs one after another."""
+    torch.set_num_threads(1)  # In nets of this size it costs more to fork than a second core brings.
     task = task_of_command_line()
-
-    def an_epoch(way: tuple[int, ...]) -> int:
-        torch.set_num_threads(*way)
-        train(task, task.runs[0], 1)
-        return 1
-
-    if not task.way:
-        answer_fastest([(1,), (torch.get_num_threads(),)], an_epoch)
-        return
-    torch.set_num_threads(*task.way)
     trained: list[Trained] = []
     took = spent_on(lambda: trained.extend(train(task, run, task.workload.epochs) for run in task.runs))
-    answer(took, trained, note=f"{task.way[0]} thread" + "s" * (task.way[0] > 1))
+    answer(took, trained, note="1 thread")
 
 
 if __name__ == "__main__":

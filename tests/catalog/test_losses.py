@@ -41,10 +41,12 @@ CASES = [(text, task) for text in SPECS for task in loss_and_values(text)[0].tas
 
 
 def problem(loss, task, runs=3, rows=40, seed=7):
-    """Scores [R, C, B] and targets [R, B] of a task, with distances of every size."""
+    """Scores [R, C, B] and targets [R, B] (in reconstruction [R, C, B]) of a task, with distances of every size."""
     g = torch.Generator().manual_seed(seed)
-    num_scores = {"one": 1, "classes": NUM_CLASSES if task == "multiclass" else 2}[loss.outputs[task]]
+    num_scores = {"one": 1, "classes": NUM_CLASSES if task == "multiclass" else 2, "features": 3}[loss.outputs[task]]
     scores = 2.0 * torch.randn(runs, num_scores, rows, generator=g, **F64)
+    if task == "reconstruction":
+        return scores, 2.0 * torch.randn(runs, num_scores, rows, generator=g, **F64)
     if task == "regression":
         targets = torch.poisson(torch.full((runs, rows), 3.0, **F64), generator=g)
         return scores, targets if loss.raw_targets else targets + torch.randn(runs, rows, generator=g, **F64)
@@ -55,6 +57,8 @@ def one_hot_last(scores, targets):
     """What nn.MSELoss and its like take, scores and targets of one run, classes last."""
     if scores.shape[0] == 1:
         return scores[0], targets.double()
+    if targets.ndim == 2:
+        return scores.T, targets.T
     return scores.T, torch.nn.functional.one_hot(targets, scores.shape[0]).double()
 
 
@@ -71,7 +75,7 @@ def test_mean_over_rows_and_its_gradient_are_those_of_the_torch_class(text, task
         rows = loss.function(scores_CB, targets_B, **values)
         # 1e-12: the same sums in another order.
         torch.testing.assert_close(rows.mean(), expected.detach(), rtol=1e-12, atol=1e-15)
-        by_hand = loss.gradient(scores_CB, targets_B, **values) / len(targets_B)
+        by_hand = loss.gradient(scores_CB, targets_B, **values) / scores.shape[-1]
         torch.testing.assert_close(by_hand, slope, rtol=1e-12, atol=1e-15)
 
 
@@ -81,6 +85,7 @@ def test_a_gradient_by_hand_is_autograds_also_where_the_score_meets_the_target(t
     scores, targets = problem(loss, task)
     # Kinks: the target itself, a distance of 1, of 0.5 and of 0.3 on either side, and equal scores.
     wanted = targets.double().unsqueeze(1).expand_as(scores) if scores.shape[1] == 1 else torch.zeros_like(scores)
+    wanted = targets if task == "reconstruction" else wanted
     shift = torch.tensor([0.0, 1.0, -1.0, 0.5, -0.5, 0.3, -0.3], **F64).repeat(6)[: scores.shape[-1]]
     for at in (scores, wanted + shift):
         leaf = at.clone().requires_grad_()
@@ -94,7 +99,7 @@ def test_rows_have_the_scores_leading_axes_and_dtype_and_leave_the_scores_alone(
     loss, values = loss_and_values(text)
     scores, targets = problem(loss, task)
     scores, before = scores.to(dtype), scores.to(dtype)
-    for given in (targets, targets[:1], targets[0]):
+    for given in (targets, targets[:1], *([] if task == "reconstruction" else [targets[0]])):
         rows = loss.function(scores, given, **values)
         slope = loss.gradient(scores, given, **values)
         assert (rows.shape, rows.dtype) == ((3, 40), dtype)
@@ -329,7 +334,7 @@ def brute_force(loss, values, targets, num_scores):
     """The least mean loss of constant scores by Nelder and Mead's search from several starts."""
 
     def mean_loss(scores):
-        constant = torch.from_numpy(scores).unsqueeze(1).expand(-1, len(targets))
+        constant = torch.from_numpy(scores).unsqueeze(1).expand(-1, targets.shape[-1])
         return float(loss.function(constant, targets, **values).mean())
 
     rng = np.random.default_rng(3)

@@ -65,7 +65,7 @@ def test_the_keys_listed_are_read_back_as_the_defaults(kind):
 
 def test_losses_are_listed_with_the_task_the_link_and_what_they_estimate():
     losses = rows("losses").set_index("name")
-    assert losses.loc["huber", "tasks"] == "regression, binary, multiclass"
+    assert losses.loc["huber", "tasks"] == "regression, binary, multiclass, reconstruction"
     assert losses.loc["cross_entropy", "link"] == "softmax"
     assert losses.loc["l1", "estimates"] == "median"
     assert losses.loc["bce", "pytorch"] == "torch.nn.BCEWithLogitsLoss"

@@ -145,3 +145,22 @@ def test_a_training_is_one_seed_unless_more_are_asked_for(folder):
     shown = nnlab("show", "kind", cwd=folder)
     assert "1 seed, 3 epochs" in shown.out
     assert "One seed: no intervals" in shown.out
+
+
+def test_a_row_that_is_reconstructed_comes_back_in_the_data_s_own_unit(folder):
+    words = ("--target", "kind", "--model", "autoencoder:code=2:hidden=4", "--epochs", 3, "--out", "rows")
+    ended = nnlab("train", "--data", "pets.csv", *words, cwd=folder)
+    assert ended.code == 0, ended.err
+    kept = json.loads((folder / "rows" / "model" / "model.json").read_text())["preprocessing"]
+    table, found = pd.read_csv(folder / "pets.csv"), predicted("rows", "pets.csv", cwd=folder)
+    assert list(found) == ["size", "colour=blue", "colour=größe, x", "colour=red", "age"]
+    colours = [torch.tensor((table["colour"] == colour).to_numpy(float)) for colour in ("blue", "größe, x", "red")]
+    x = torch.stack([scaled(table["size"], kept, 0), *colours, scaled(table["age"], kept, 4)], 1)
+    network = nn.Sequential(
+        nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2), nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 5)
+    ).double()
+    weights = load_file(folder / "rows" / "model" / "weights.safetensors")
+    network.load_state_dict({name: w.double() for name, w in weights.items()})
+    with torch.no_grad():
+        expected = network(x).numpy() * kept["scales"] + kept["means"]
+    np.testing.assert_allclose(found.to_numpy(), expected, rtol=1e-10, atol=1e-12)

@@ -52,6 +52,7 @@ TASKS: Final = {
     "linear_regression:samples={}:features={}": ["mse", "huber", "log_cosh", "quantile:q=0.3"],
     "blobs:samples={}:features={}:classes=5:std=5": ["cross_entropy", "focal", "hinge", "mse"],
     "blobs:samples={}:features={}:classes=2:std=5": ["bce", "focal", "hinge", "nll"],
+    "counts:samples={}:features={}": ["mse", "l1", "smooth_l1", "log_cosh"],
 }
 OPTIMIZER_SPECS: Final = [
     *OPTIMIZERS,
@@ -68,6 +69,7 @@ def problems(draw: st.DrawFn) -> dict[str, object]:
     samples = draw(st.integers(60, 300))
     found: dict[str, object] = {
         "data": data.format(samples, draw(LENGTHS)),
+        "task": "reconstruction" if data.startswith("counts") else "auto",
         "loss": draw(st.sampled_from(TASKS[data])),
         "model": draw(MODELS),
         "activation": draw(st.sampled_from(sorted(ACTIVATIONS))),
@@ -154,6 +156,13 @@ CONFIGURATIONS: Final = {
         "batch_size": 33,
     },
     "images": {"data": "digits:image=true", "model": "lenet", "steps": 7, "batch_size": 100},
+    "autoencoder": {
+        "data": "blobs:samples=150:features=13:std=4",
+        "model": "autoencoder:hidden=9:code=3",
+        "loss": "log_cosh",
+        "optimizer": "adam",
+        "batch_size": 33,
+    },
     "early-stop": {
         "data": "moons:samples=140",
         "model": "mlp:hidden=9x5",

@@ -50,12 +50,21 @@ def test_the_losses_of_a_diverged_run_are_infinite_and_its_curves_end_before_it(
         record = fitted.record
         assert all(record.scores[name] == math.inf for name in LOSSES)
         assert math.isfinite(record.scores["constant_loss"])
-        # No other metric of a run that is gone: what is not there is written as nan.
-        assert all(math.isnan(record.scores.get(name, math.nan)) for name in ("val_rmse", "test_r2", "val_mae"))
+        assert all(math.isnan(record.scores[name]) for name in ("val_rmse", "test_r2", "val_mae"))
         assert record.diverged_step == record.steps
         assert all(math.isfinite(loss) for loss in record.curves["train_loss"])
         assert {len(values) for values in record.curves.values()} == {len(record.curves["epoch"])}
         assert record.curves["step"][-1] < record.diverged_step
+
+
+@pytest.mark.parametrize("engine", ["native", "loop"])
+def test_a_diverged_run_lacks_the_metrics_that_a_finished_one_of_its_loss_lacks(engine):
+    problem = {"data": "moons:samples=100", "loss": "hinge", "model": "mlp:hidden=4x4", "epochs": 2}
+    done, lost = (fitted.record for fitted in trained(runs_of(problem, lrs=[0.1, 1e30]), engine=engine).values())
+    assert (done.status, lost.status) == ("done", "diverged")
+    assert done.scores.keys() == lost.scores.keys()
+    assert "val_accuracy" in lost.scores
+    assert "val_brier" not in lost.scores
 
 
 def test_the_losses_of_parts_that_are_not_there_are_not_made_infinite():

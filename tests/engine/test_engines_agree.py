@@ -28,11 +28,17 @@ DATA: Final = {
     "counts": "counts:samples=45:features=3",
     "binary": "moons:samples=45",
     "multiclass": "blobs:samples=45:std=3:features=3:classes=4",
+    "reconstruction": "blobs:samples=45:std=3:features=4",
 }
 DATA_WITH_LOSS: Final = [
     *(f"regression {name}" for name, loss in LOSSES.items() if "regression" in loss.tasks and not loss.raw_targets),
     *(f"counts {name}" for name, loss in LOSSES.items() if loss.raw_targets),
-    *(f"{task} {name}" for task in ("binary", "multiclass") for name, loss in LOSSES.items() if task in loss.tasks),
+    *(
+        f"{task} {name}"
+        for task in ("binary", "multiclass", "reconstruction")
+        for name, loss in LOSSES.items()
+        if task in loss.tasks
+    ),
     "regression huber:delta=0.3",
     "multiclass cross_entropy:label_smoothing=0.1",
     "multiclass hinge:margin=0.5",
@@ -51,6 +57,7 @@ MODELS: Final = [
     "mlp:width=6:depth=3:residual=true:norm=layer:dropout=0.2",
     "mlp:width=6:depth=3:residual=true:norm=batch:dropout=0.2:bias=false",
     "neuron",
+    "autoencoder:hidden=7:code=2",
 ]
 ACTIVATIONS_USED: Final = [
     *ACTIVATIONS,
@@ -112,10 +119,14 @@ FACTORS: Final = {
 def goes_together(case: Case) -> bool:
     data, _, loss = case.get("data loss", "").partition(" ")
     optimizer, extra = case.get("optimizer", ""), case.get("extra", "")
-    if extra in ("class_weights balanced", "label_noise 0.2") and data in ("regression", "counts"):
+    if extra in ("class_weights balanced", "label_noise 0.2") and data in ("regression", "counts", "reconstruction"):
         return False
-    if extra == "outliers 0.1" and data in ("binary", "multiclass", "counts"):
+    if extra == "outliers 0.1" and data in ("binary", "multiclass", "counts", "reconstruction"):
         return False
+    if case.get("model", "").startswith("autoencoder"):
+        spoilt = extra in ("class_weights balanced", "label_noise 0.2", "outliers 0.1")
+        if spoilt or data not in ("", "reconstruction"):
+            return False
     if extra == "weight_decay 0.03" and "weight_decay" in optimizer:
         return False
     if extra == "class_weights balanced" and optimizer.startswith("lion") and loss.partition(":")[0] in ("hinge", "l1"):
@@ -134,7 +145,8 @@ def settings_of(case: Case) -> dict[str, object]:
     name, _, value = case["extra"].partition(" ")
     same = {key: case[key] for key in ("optimizer", "schedule", "activation", "model", "batch_size", "init")}
     alike = {"dtype": "float64", "steps": 3, "lr": 0.03, "validation": 0, "test": 0}
-    return {"data": DATA[data], "loss": loss, **alike, **same, **({name: value} if name else {})}
+    task = "reconstruction" if data == "reconstruction" else "auto"
+    return {"data": DATA[data], "task": task, "loss": loss, **alike, **same, **({name: value} if name else {})}
 
 
 def relative(found: Tensor, wanted: Tensor) -> float:
@@ -244,7 +256,10 @@ def by_hand(settings: Mapping[str, object], seed: int) -> dict[str, Tensor]:
     return {name: w - run.settings.lr * slope for name, w, slope in zip(names, weights, slopes, strict=True)}
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if "dropout" not in model])
+CLASSIFIERS: Final = [model for model in MODELS if "dropout" not in model and "autoencoder" not in model]
+
+
+@pytest.mark.parametrize("model", CLASSIFIERS)
 @pytest.mark.parametrize("momentum", ["", ":momentum=0.9"], ids=["fused", "not fused"])
 def test_one_sgd_step_is_w_minus_lr_times_the_gradient_computed_by_hand(model, momentum):
     """Claim L1 of the textbook. Momentum's first buffer is the gradient, so its first step is the same one."""

@@ -64,7 +64,7 @@ def test_runs_csv_has_the_runs_asked_for_in_their_order_nan_where_diverged_and_e
     tmp_path, journal
 ):
     write_runs(tmp_path, journal, RUNS, task="multiclass", steps_to_threshold={"2e5": 32.0, "lost": math.inf})
-    settings = "0.1,torch_default,cross_entropy,none,sgd,mlp:hidden=100x100,mnist1d"
+    settings = "0.1,auto,cross_entropy,none,sgd,mlp:hidden=100x100,mnist1d"
     assert (tmp_path / "runs.csv").read_text().splitlines()[1:] == [
         f"2e5,0.10,0,done,,2,64,{settings},0.3333333333333333,1.2,1e-300,0.7,32.0,"
         "0.5,,,,,0.4,,,,,2.302585092994046,native",
