@@ -110,6 +110,8 @@ def decide(scores: Tensor, link: str) -> Tensor:
     """
     if scores.shape[-2] == 1:
         return (scores.squeeze(-2) > _THRESHOLDS[link]).long()
+    if scores.shape[-2] == 2:
+        return (scores[..., 1, :] > scores[..., 0, :]).long()
     # Not argmax, which along any but the last axis takes six times as long.
     return scores.max(-2).indices
 

@@ -141,5 +141,18 @@ def _driven(scheduler: LRScheduler, num_ticks: int) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).T.contiguous()
 
 
-def _optimizer(lr: float) -> torch.optim.SGD:
-    return torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+def _optimizer(lr: float) -> Optimizer:
+    """An optimizer for a scheduler to set the rate and the momentum of; it has nothing to move.
+
+    Not one of PyTorch's own: making one loads PyTorch's compiler, which takes over a second.
+    """
+
+    class Held(torch.optim.Optimizer):
+        def __init__(self) -> None:
+            self.defaults = {"lr": lr, "momentum": 0.0}
+            self.param_groups = [{"params": [], **self.defaults}]
+
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
+            """Moves nothing."""
+
+    return Held()

@@ -164,17 +164,18 @@ class _Fit:
         living: list[int] = []
         stopped: list[int] = []
         better: list[int] = []
+        patience = self.program.settings.early_stop
         for position, index in enumerate(self.population.rows):
             row = {name: values[position] for name, values in columns.items()}
             outcome = self.outcomes[index]
             if not note(outcome, epoch, losses_RT[position], row, finite=finite[position]):
                 continue
             self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
-            if outcome.is_best_now:
+            if patience is not None and outcome.is_best_now:
                 better.append(position)
-            (stopped if outcome.has_stalled(self.program.settings.early_stop) else living).append(position)
+            (stopped if outcome.has_stalled(patience) else living).append(position)
         self._note_rates([self.population.rows[position] for position in sorted(living + stopped)])
-        if self.program.settings.early_stop is not None:
+        if patience is not None:
             self._remember_best(better)
         self._watch(epoch)
         if stopped:

@@ -70,7 +70,11 @@ def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, fl
     """
     start = outcome.curves["train_loss"][0] if epoch else row["train_loss"]
     limit = DIVERGED_FACTOR * abs(start) if start else math.inf
-    bad = next((i for i, loss in enumerate(losses) if not loss <= limit), None)
+    bad = None
+    if not all(
+        map(limit.__ge__, losses)
+    ):  # also where a loss is NaN; for runs by the thousand, the quickest way to ask
+        bad = next(i for i, loss in enumerate(losses) if not loss <= limit)
     if bad is None and not (finite and math.isfinite(row["train_loss"])):
         bad = max(len(losses) - 1, 0)
     if bad is not None:
@@ -78,8 +82,9 @@ def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, fl
         outcome.steps = outcome.diverged_step
         return False
     outcome.steps += len(losses)
-    outcome.batch_loss_sum += math.fsum(losses)
-    mean = math.fsum(losses) / len(losses) if losses else math.nan
+    total = math.fsum(losses)
+    outcome.batch_loss_sum += total
+    mean = total / len(losses) if losses else math.nan
     outcome.add_row({"epoch": epoch, "step": outcome.steps, "batch_loss": mean, **row})
     return True
 
