@@ -19,9 +19,8 @@ from nnlab.engine.population import Population
 from nnlab.engine.rows import PartArrays, Rows
 
 _WIDTHS = (96, 480)  # rows at a time: multiples of 32, so that whole vectors fill every array without a gap
-_SHARE_OF_A_TILE = (
-    5 / 6
-)  # of its elements, for the widest layer of what is evaluated at a time: few calls, and a cache holds it (measured)
+# Of a tile's elements, for the widest layer of what is evaluated at a time: few calls, and a cache holds it (measured).
+_SHARE_OF_A_TILE = 5 / 6
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Program:
         """Epochs begun by a whole run; the last one may be cut short by `--steps`."""
         return -(-self.steps // self.steps_per_epoch)
 
-    @property
+    @cached_property
     def num_weights(self) -> int:
         return sum(math.prod(parameter.shape) for parameter in parameters(self.layers))
 
@@ -145,7 +145,7 @@ class Program:
                 found[f"{name}.weight"] = padded_rows(layer.outputs, layer.fan_in, *columns, dtype=dtype)
         return found
 
-    @property
+    @cached_property
     def num_units(self) -> int:
         """Outputs of all layers for one row: what a forward pass keeps."""
         return sum(layer.units for _, layer in walk(self.layers))

@@ -59,6 +59,7 @@ class Updates:
         self.max_norm = self._of_runs(norms).to(getattr(torch, program.settings.dtype)) if norms else None
         self.state: dict[str, State] = {}
         self.one_by_one: list[_OneRun] | None = None
+        self.is_fused = self._is_fused()
 
     def _of_runs(self, numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=self.exact, device=self.device)
@@ -91,7 +92,7 @@ class Updates:
         if self.max_norm is not None:
             # Without the padding, where a rule whose eps is 0 leaves 0 / 0.
             clip_norm_(list(weights.gradients.values()), self.max_norm)
-        if self._is_fused:
+        if self.is_fused:
             self._step_fused(weights, gradients, step, lr_R)
             return
         axes = {name: values[:, None] for name, values in self.axes.items()}
@@ -99,9 +100,11 @@ class Updates:
             state = self.state.setdefault(name, {})
             self.entry.function(whole(p), g, state, step, lr_R[:, None], **(self.values | axes))
 
-    @property
     def _is_fused(self) -> bool:
-        """A pure function of the program, so that a run's bits don't hang on its company."""
+        """Whether PyTorch's rule takes the runs one by one.
+
+        A pure function of the program and the device, so that a run's bits don't hang on its company.
+        """
         return (
             self.entry.fused is not None
             and self.device.type == "cpu"
