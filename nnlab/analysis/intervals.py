@@ -99,7 +99,7 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """
 
     def ends(array: NDArray[np.float64]) -> tuple[float, float]:
-        margin = _t_quantile(confidence, array.size - 1) * _standard_error(array)
+        margin = _t_quantile(confidence, array.size - 1) * standard_error(array)
         return array.mean() - margin, array.mean() + margin
 
     return _interval(values, mean, ends)
@@ -111,7 +111,8 @@ def _t_quantile(confidence: float, degrees: int) -> float:
     return float(special.stdtrit(degrees, 0.5 + confidence / 2))
 
 
-def _standard_error(array: NDArray[np.float64]) -> float:
+def standard_error(array: NDArray[np.float64]) -> float:
+    """Of the mean of two or more values."""
     return float(array.std(ddof=1) / np.sqrt(array.size))
 
 
@@ -128,7 +129,7 @@ def logit_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
     def ends(array: NDArray[np.float64]) -> tuple[float, float]:
         centre = array.mean()
-        margin = _t_quantile(confidence, array.size - 1) * _standard_error(array) / (centre * (1 - centre))
+        margin = _t_quantile(confidence, array.size - 1) * standard_error(array) / (centre * (1 - centre))
         logit = np.log(centre / (1 - centre))
         return 1 / (1 + np.exp(margin - logit)), 1 / (1 + np.exp(-margin - logit))
 

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from nnlab.analysis.intervals import Interval, t_interval
+from nnlab.analysis.intervals import Interval, standard_error, t_interval
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pandas as pd
     from numpy.typing import ArrayLike, NDArray
-    from scipy import optimize, stats
+    from scipy import special
 else:
-    stats = lazy("scipy.stats")
-    optimize = lazy("scipy.optimize")
+    # The laws of t from scipy.special and the ranks from pandas, which is loaded anyhow: scipy.stats takes a second to load.
+    special = lazy("scipy.special")
+    pd = lazy("pandas")
 
 # All 2^n sign patterns are counted up to here; beyond, as many random ones stand for them.
 MOST_EXACT_PAIRS: Final = 16
@@ -74,8 +76,14 @@ def paired_test(values: ArrayLike, baseline: ArrayLike) -> PairedTest:
     flipped = sign_flip_p(scores)
     spread = float(np.ptp(differences)) if scores is differences else 0.0
     has_spread = spread > 1e-12 * float(np.abs(differences).max(initial=0.0))
-    p = float(stats.ttest_1samp(differences, 0.0).pvalue) if has_spread else flipped
+    p = _student_p(differences) if has_spread else flipped
     return PairedTest(a.size, t_interval(differences), direction, p, flipped)
+
+
+def _student_p(differences: NDArray[np.float64]) -> float:
+    """The two-sided p of Student's t for a mean of 0."""
+    t = differences.mean() / standard_error(differences)
+    return float(2.0 * special.stdtr(differences.size - 1, -abs(t)))
 
 
 def _signed_ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,7 +91,7 @@ def _signed_ranks(differences: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Source: Wilcoxon 1945; Pratt 1959 for the zeros.
     """
-    ranks = np.asarray(stats.rankdata(np.abs(differences)), dtype=np.float64)
+    ranks = np.asarray(pd.Series(np.abs(differences)).rank(), dtype=np.float64)
     return ranks * np.sign(differences)
 
 
@@ -156,19 +164,15 @@ def detectable_difference(
     array = np.asarray(differences, dtype=np.float64)
     if array.size < 2 or not np.isfinite(array).all() or np.ptp(array) == 0:
         return None
-    return _noncentrality(array.size, alpha / family, power) * float(stats.sem(array))
+    return _noncentrality(array.size, alpha / family, power) * standard_error(array)
 
 
 @lru_cache(maxsize=256)
 def _noncentrality(num_pairs: int, alpha: float, power: float) -> float:
+    # Of the other tail's power there is less than alpha / 2 at delta = 0 and nothing near the root.
     degrees = num_pairs - 1
-    critical = float(stats.t.isf(alpha / 2, degrees))
-
-    def excess(delta: float) -> float:
-        # The other tail adds less than alpha / 2 at delta = 0 and nothing near the root.
-        return float(stats.nct.sf(critical, degrees, delta)) - power
-
-    return float(optimize.brentq(excess, 0.0, 3.0 * critical + 10.0))
+    critical = special.stdtrit(degrees, 1.0 - alpha / 2)
+    return float(special.nctdtrinc(degrees, 1.0 - power, critical))
 
 
 def wins(values: ArrayLike, baseline: ArrayLike, *, higher_is_better: bool) -> int:

@@ -54,6 +54,10 @@ class InTurn:
         pair.reverse()
         return pair[1]
 
+    def like(self, x: Tensor) -> Tensor:
+        """An array with the layout of the padded array `x`."""
+        return self(*x.shape, dtype=x.dtype, device=x.device, rows=rows_of(x))
+
 
 def like(x: Tensor) -> Tensor:
     """Zeros with the layout of the padded array `x`."""
@@ -150,13 +154,14 @@ class Product:
         is_padded = self.rows * columns != out.stride(0)
         is_blas = rows * columns * inner >= _SMALLEST_BLAS_PRODUCT
         self.alone = out.shape[0] == 1 and out.device.type == "cpu" and is_padded and is_blas
+        self.full_out, self.full_a, self.full_c = (_Full(self.rows) for _ in range(3))
 
     def to(self, out: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """out = a b."""
         if self.alone:
             torch.mm(a[0], b[0], out=out[0])
         else:
-            torch.bmm(self._full(a), b, out=self._full(out))
+            torch.bmm(self.full_a(a), b, out=self.full_out(out))
         return out
 
     def plus(self, c: Tensor, a: Tensor, b: Tensor, out: Tensor) -> Tensor:
@@ -164,13 +169,24 @@ class Product:
         if self.alone:
             torch.addmm(c[0], a[0], b[0], out=out[0])
         else:
-            full = self._full(out)
-            torch.baddbmm(full if c is out else self._full(c), self._full(a), b, out=full)
+            full = self.full_out(out)
+            torch.baddbmm(full if c is out else self.full_c(c), self.full_a(a), b, out=full)
         return out
 
-    def _full(self, x: Tensor) -> Tensor:
-        """All the rows of its blocks that are multiplied."""
-        return x if x.shape[1] == self.rows else x.as_strided((x.shape[0], self.rows, x.shape[2]), x.stride())
+
+class _Full:
+    """All the rows of an array's blocks that are multiplied; remembered for the array asked for last."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.of: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x is not self.of:
+            self.of, self.view = x, x
+            if x.shape[1] != self.rows:
+                self.view = x.as_strided((x.shape[0], self.rows, x.shape[2]), x.stride())
+        return self.view
 
 
 def wide(device: torch.device) -> torch.dtype:

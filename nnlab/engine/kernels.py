@@ -66,6 +66,8 @@ class Site:
         masks: draws dropout masks, given an array of their shape and layout, and p.
         first: no layer before this one needs its input's gradient.
         room: makes the array for a layer's output, as `padded` does.
+        back: makes the array for the gradient of a layer's input, given the input. The layer before overwrites what it is handed
+            next but one: two arrays of a layout go back and forth, and stay in a cache.
     """
 
     weights: Weights
@@ -74,6 +76,7 @@ class Site:
     masks: Callable[[Tensor, float], Tensor]
     first: bool
     room: Callable[..., Tensor]
+    back: Callable[[Tensor], Tensor]
 
 
 class Kernel(Protocol):
@@ -103,7 +106,7 @@ class LinearKernel:
         self.weight_T = self.weight.transpose(1, 2)
         self.forwards = Product(self.z, layer.inputs, room=rows)
         self.outer = Product(self.weight, site.width, room=min(room, rows))
-        self.first = site.first
+        self.first, self.back = site.first, site.back
         self.dx: Tensor | None = None
         self.x: Tensor | None = None
 
@@ -131,7 +134,7 @@ class LinearKernel:
     def _backward_to_input(self, d: Tensor) -> Tensor:
         if self.dx is None:
             assert self.x is not None
-            self.dx = like(self.x)
+            self.dx = self.back(self.x)
             self.backwards = Product(self.dx, self.weight.shape[1])
         return self.backwards.to(self.dx, self.weight_T, d)
 
@@ -289,12 +292,13 @@ def kernels(
         prefix: of the names of the layers.
     """
     room = padded if training else InTurn()
+    back = InTurn().like
 
     def kernel(layer: Layer, name: str) -> Kernel:
         if isinstance(layer, Residual):
             inner = kernels(layer.inner, weights, width, masks, training=training, prefix=f"{name}.inner.")
             return ResidualKernel(inner)
-        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, name == "0", room))
+        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, name == "0", room, back))
 
     return [kernel(layer, f"{prefix}{index}") for index, layer in enumerate(layers)]
 

@@ -23,7 +23,7 @@ from nnlab.storage.csv_files import (
 from nnlab.storage.journal import Journal
 from nnlab.storage.manifest import Manifest
 from nnlab.studies.experiment import Experiment
-from nnlab.studies.study import Conclusion, Facts, Study
+from nnlab.studies.study import Conclusion, Facts, Study, Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,15 +48,15 @@ def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: P
     runs, task = experiment.runs(), experiment.dataset.task
     write_curves(path, journal, runs, task=task)
     frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
-    curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+    layers: pd.DataFrame | None = None
     if experiment.probes is not None:
         layers = layers_frame(journal, runs)
         if layers.empty:
             (path / LAYERS).unlink(missing_ok=True)
         else:
             write_csv(path / LAYERS, layers)
-        frame.attrs["layers"] = layers
-    conclusion = study.conclude(experiment, frame, curves, facts)
+    curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+    conclusion = study.conclude(experiment, Tables(frame, curves, layers), facts)
     write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
     if conclusion.comparisons:
         write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons, dtype=object))

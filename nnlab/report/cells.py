@@ -9,12 +9,15 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-import pandas as pd
-
+from nnlab.core.lazy import lazy
 from nnlab.report.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    import pandas as pd
+else:
+    pd = lazy("pandas")
 
 MISSING: Final = "-"
 DIGITS: Final = 4  # significant ones of a number without an interval

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -17,10 +17,7 @@ from nnlab.studies.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.studies.factors import Factor, crossed
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import digest, fitted_to, identity, prepared, resolved
-from nnlab.studies.study import Cell, Conclusion
-
-if TYPE_CHECKING:
-    import pandas as pd
+from nnlab.studies.study import Cell, Conclusion, Tables
 
 # Losses in their own unit tell nothing between losses.
 OWN_UNITS: Final = ("train_loss", "batch_loss", "val_loss", "test_loss")
@@ -148,8 +145,7 @@ def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
 
 def compared(
     experiment: Experiment,
-    runs: pd.DataFrame,
-    curves: pd.DataFrame,
+    tables: Tables,
     *,
     usual: Mapping[str, str],
     verdicts: Mapping[str, tuple[str, str]] | None = None,
@@ -159,8 +155,7 @@ def compared(
 
     Args:
         experiment: what was asked.
-        runs: rows of runs.csv.
-        curves: rows of curves.csv.
+        tables: what the runs left behind.
         usual: by factor, the level that others are compared with where the person names no baseline; of a factor
             without, or that has no such level, the first.
         verdicts: by arm, verdict and reason, where the command has a notion of its own.
@@ -169,12 +164,12 @@ def compared(
     from nnlab.analysis.comparisons import comparison_rows
     from nnlab.analysis.outcomes import metric_columns
 
-    settings = experiment.settings
+    settings, runs = experiment.settings, tables.runs
     assert isinstance(settings, CompareSettings)
     arms = [arm.name for arm in experiment.arms]
     baseline = settings.baseline or _usual_arm(experiment.arms, usual)
     left_out = OWN_UNITS if _units_differ(experiment.varied, experiment.dataset) else ()
-    conclusion = judged(experiment, runs, curves, verdicts=verdicts, notes=notes, has_threshold=not left_out)
+    conclusion = judged(experiment, tables, verdicts=verdicts, notes=notes, has_threshold=not left_out)
     metrics = [name for name in metric_columns(runs) if name not in left_out and runs[name].notna().any()]
     rows: Sequence[Mapping[str, Cell]] = []
     if len(experiment.seeds) > 1 and settings.metric in metrics:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from nnlab.studies.experiment import Experiment
-from nnlab.studies.study import Conclusion
+from nnlab.studies.study import Conclusion, Tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def judged(
     experiment: Experiment,
-    runs: pd.DataFrame,
-    curves: pd.DataFrame,
+    tables: Tables,
     *,
     verdicts: Mapping[str, tuple[str, str]] | None = None,
     collapsed: Set[str] | None = None,
@@ -28,8 +27,7 @@ def judged(
 
     Args:
         experiment: what was asked.
-        runs: rows of runs.csv, without steps to a threshold.
-        curves: rows of curves.csv; `run_id, arm, epoch, step` and the losses are used.
+        tables: what the runs left behind.
         verdicts: by arm, verdict and reason.
         collapsed: run_ids of runs that are finite and dead, where the command has such a notion.
         notes: sentences of the study's own.
@@ -38,10 +36,10 @@ def judged(
     from nnlab.analysis.selection import select
     from nnlab.analysis.summaries import summary_rows
 
-    settings = experiment.settings
+    settings, runs = experiment.settings, tables.runs
     arms = [arm.name for arm in experiment.arms]
     selection = select(runs, arms=arms, metric=settings.metric, collapsed=collapsed or frozenset())
-    threshold, steps = _steps(settings.threshold_loss, runs, curves, selection) if has_threshold else (None, {})
+    threshold, steps = _steps(settings.threshold_loss, tables, selection) if has_threshold else (None, {})
     runs = runs.assign(steps_to_threshold=runs["run_id"].map(steps).astype(float))
     rows = summary_rows(
         runs, arms=arms, factor=experiment.column, selection=selection, verdicts=verdicts, collapsed=collapsed
@@ -55,19 +53,20 @@ def judged(
     )
 
 
-def _steps(
-    wanted: float | str, runs: pd.DataFrame, curves: pd.DataFrame, selection: Selection
-) -> tuple[float | None, Mapping[str, float]]:
+def _steps(wanted: float | str, tables: Tables, selection: Selection) -> tuple[float | None, Mapping[str, float]]:
     """The threshold, on validation or, where there is none, on training loss, and each run's steps to it."""
     from nnlab.analysis.thresholds import auto_threshold, steps_to_threshold
 
+    curves = tables.curves
     if curves.empty:
         return None, {}
     column = "val_loss" if curves["val_loss"].notna().any() else "train_loss"
     if isinstance(wanted, float):
         threshold: float | None = wanted
     else:
-        threshold = None if selection.best is None else auto_threshold(curves, runs, selection.best, column=column)
+        threshold = (
+            None if selection.best is None else auto_threshold(curves, tables.runs, selection.best, column=column)
+        )
     if threshold is None:
         return None, {}
     return threshold, {

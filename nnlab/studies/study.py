@@ -41,6 +41,21 @@ class Conclusion:
     best_arm: str | None = None
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What the runs left behind.
+
+    Attributes:
+        runs: rows of runs.csv, without steps to a threshold.
+        curves: rows of curves.csv; `run_id, arm, epoch, step` and the losses.
+        layers: rows of layers.csv; None where no probe looked.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    layers: pd.DataFrame | None = None
+
+
 class Study(Protocol[S]):
     """One question."""
 
@@ -54,5 +69,5 @@ class Study(Protocol[S]):
     def probe(self, experiment: Experiment) -> Facts:
         """Facts that are measured once, beside the runs (the sharpness at the start). May load torch."""
 
-    def conclude(self, experiment: Experiment, runs: pd.DataFrame, curves: pd.DataFrame, facts: Facts) -> Conclusion:
-        """The answer, from rows of runs.csv and curves.csv and the probe's facts."""
+    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:
+        """The answer, from what the runs left behind and the probe's facts."""

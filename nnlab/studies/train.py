@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from nnlab.core.settings import TrainSettings
 from nnlab.studies.experiment import Arm, Experiment, run_settings
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import prepared
-from nnlab.studies.study import Conclusion, Facts
-
-if TYPE_CHECKING:
-    import pandas as pd
+from nnlab.studies.study import Conclusion, Facts, Tables
 
 
 class Train:
@@ -29,15 +26,9 @@ class Train:
         """Nothing is measured beside the runs."""
         return {}
 
-    def conclude(
-        self,
-        experiment: Experiment,
-        runs: pd.DataFrame,
-        curves: pd.DataFrame,
-        facts: Facts,  # noqa: ARG002
-    ) -> Conclusion:
+    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:  # noqa: ARG002
         """The one arm's scores over its seeds."""
-        return judged(experiment, runs, curves)
+        return judged(experiment, tables)
 
 
 TRAIN: Final = Train()

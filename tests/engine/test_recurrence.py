@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nnlab.catalog.layers import parameters
 from nnlab.catalog.recurrent import Kind, Recurrent
 from nnlab.core.errors import UsageError
-from nnlab.engine.arrays import padded
+from nnlab.engine.arrays import like, padded
 from nnlab.engine.cells import Tanh
 from nnlab.engine.kernels import Kernel, Site, Weights
 from nnlab.engine.modules import module_of
@@ -58,7 +58,7 @@ def weights_of(layer: Recurrent) -> Weights:
 
 
 def kernel_of(layer: Recurrent, weights: Weights, *, first: bool = False) -> Kernel:
-    return RecurrentKernel(layer, Site(weights, "0", ROWS, lambda x, _: x, first, padded))
+    return RecurrentKernel(layer, Site(weights, "0", ROWS, lambda x, _: x, first, padded, like))
 
 
 def by_autograd(
