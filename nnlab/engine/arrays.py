@@ -10,7 +10,7 @@ in ten differs in its last bit between a run alone and the same run in company).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
@@ -47,16 +47,19 @@ class InTurn:
         self.made: dict[tuple[object, ...], list[Tensor]] = {}
 
     def __call__(self, *shape: int, dtype: torch.dtype, device: torch.device, rows: int = 0) -> Tensor:
-        pair = self.made.setdefault((*shape, dtype, device, rows), [])
-        if len(pair) < 2:
-            pair.append(padded(*shape, dtype=dtype, device=device, rows=rows))
-            return pair[-1]
-        pair.reverse()
-        return pair[1]
+        return self._given((*shape, dtype, rows), lambda: padded(*shape, dtype=dtype, device=device, rows=rows))
 
     def like(self, x: Tensor) -> Tensor:
         """An array with the layout of the padded array `x`."""
-        return self(*x.shape, dtype=x.dtype, device=x.device, rows=rows_of(x))
+        return self._given((x.shape, x.stride(), x.dtype), lambda: like(x))
+
+    def _given(self, layout: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+        pair = self.made.setdefault(layout, [])
+        if len(pair) < 2:
+            pair.append(make())
+            return pair[-1]
+        pair.reverse()
+        return pair[1]
 
 
 def like(x: Tensor) -> Tensor:
