@@ -9,15 +9,18 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from time import perf_counter
 from typing import Any
 
 from benchmarks.contestants import NNLAB, Contestant
 from benchmarks.workloads import Workload
 
+_GLANCE = 0.5  # seconds between looks at the memory
 ROOT = Path(__file__).parents[1]
 Losses = Mapping[tuple[str, int], float]
 
@@ -30,7 +33,7 @@ class Process:
         wall_s: from start to end.
         printed: on stdout.
         complaint: the last line on stderr where it failed, else nothing.
-        peak_mib: the most memory that it held.
+        peak_mib: the most memory that it and its workers held.
     """
 
     wall_s: float
@@ -44,14 +47,44 @@ def process(words: Sequence[str], folder: Path = ROOT) -> Process:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = perf_counter()
         child = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=out, stderr=err)
-        _, status, used = os.wait4(child.pid, 0)
+        with _watched(child.pid) as held_mib:
+            _, status, used = os.wait4(child.pid, 0)
         wall_s = perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         said = err.read().strip().splitlines()
         complaint = (said or ["no word"])[-1] if child.returncode else ""
-        return Process(wall_s, out.read(), complaint, used.ru_maxrss / 1024)
+        return Process(wall_s, out.read(), complaint, max(used.ru_maxrss / 1024, *held_mib))
+
+
+@contextmanager
+def _watched(pid: int) -> Iterator[list[float]]:
+    """Within, the memory of a process and its workers is looked at now and then; what was found, in MiB."""
+    found, is_over = [0.0], Event()
+
+    def look() -> None:
+        while not is_over.wait(_GLANCE):
+            found.append(_held_mib(pid))
+
+    watcher = Thread(target=look)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def _held_mib(pid: int) -> float:
+    """The memory of a process and its children, what they share counted once; 0 where Linux does not tell or it is over."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        children = [int(word) for of in Path(f"/proc/{pid}/task").glob("*/children") for word in of.read_text().split()]
+    except OSError:
+        return 0.0
+    share_kib = next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return share_kib / 1024 + sum(map(_held_mib, children))
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ in batches drawn anew each epoch, and look at the training and the validation pa
 Training is timed from drawing the first weights to the last number; loading, compiling and warming up are not in it, but they are in
 the whole process. Threads and runs at once are tried beforehand for each peer that has a choice, and the fastest taken. nnlab's
 training is its engine alone, its whole process the real command with its statistics, files and table. ÷ is a contestant's time over
-nnlab's. CPU is of the contestant's own process, all cores together: of a peer in two processes, GridSearchCV and Ray it says little. A
-contestant that would take too long trains some of the runs and its time is scaled. Compiled programs may come from PyTorch's cache on
-the disk after the first repetition.
+nnlab's. CPU is of a contestant's process and of those that end with its training, all cores together: of joblib, GridSearchCV and
+Ray, whose workers stay, it says little. A contestant that would take too long trains some of the runs and its time is scaled.
+Compiled programs may come from PyTorch's cache on the disk after the first repetition.
 
 Final losses are compared run by run, at the median.
 

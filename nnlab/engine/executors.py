@@ -1,28 +1,34 @@
-"""Tiles side by side: one thread a tile, each computing on one core, results handed over as tiles finish.
+"""All the tiles of an experiment, trained side by side; results are handed over as tiles finish.
 
-Several tiles at once, each on one thread, are faster than several threads in one tile (no fork and join at every operation), and the
-same bits come out whatever the number of threads.
+Several tiles at once, each on one core, are faster than several cores in one tile (no fork and join at every operation), and the
+same bits come out whatever their number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from threading import Event
+from typing import Any, Final
 
 import torch
 
+from nnlab.core.errors import PartialError
 from nnlab.core.records import Run
-from nnlab.engine import looped
 from nnlab.engine.device import deterministic_algorithms
-from nnlab.engine.fit import FitOptions, TileData, Watch, fit
-from nnlab.engine.halving import fit_in_memory
+from nnlab.engine.fit import Watch
 from nnlab.engine.memory import keep_freed_memory
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import Tile, tiles_of
+from nnlab.engine.plan import tiles_of
 from nnlab.engine.sources import Sources
+from nnlab.engine.teams import Team, Trained, Work, team
+
+_KILLED: Final = (
+    "The system killed a process that trained runs, most likely for want of memory. What is finished is recorded; "
+    "the same command goes on from there, and with --threads 1 takes less memory."
+)
+_GLANCE: Final = 0.1  # seconds between looks at how far the workers are
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Machine:
     """Where and how wide runs are computed.
 
     Attributes:
-        threads: tiles at once.
+        threads: tiles at once, each on a core of its own.
         deterministic: only by algorithms that give the same bits each time.
     """
 
@@ -45,7 +51,8 @@ def execute(
     machine: Machine,
     *,
     on_finished: Callable[[Sequence[Fitted]], None],
-    on_epoch: Callable[[int], None] | None = None,
+    on_begun: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[int], None] = lambda _: None,
     keep_weights: bool = False,
     watch: Watch | None = None,
     on_halved: Callable[[int], None] = lambda _: None,
@@ -57,67 +64,51 @@ def execute(
         sources: the data.
         machine: where.
         on_finished: takes the runs of a tile that is over. What it raises stops everything.
-        on_epoch: told, from any thread, how many runs have just ended an epoch.
+        on_begun: called once the first tiles are under way. Threads had better be started here: a fork does not copy them,
+            but it does copy the locks that they hold.
+        on_epoch: told, from any thread, how many runs have ended an epoch.
         keep_weights: finished runs carry their parameters.
         watch: a probe, called at every epoch's end.
-        on_halved: told, from any thread, how many runs were too many for the memory and are trained in halves.
+        on_halved: told how many runs were too many for the memory and were trained in halves.
+
+    Raises:
+        PartialError: the system killed a worker; what was handed over stands.
     """
-    stop = Event()
-
-    def work(tile: Tile, data: TileData) -> list[Fitted]:
-        options = FitOptions(machine.device, stop, keep_weights, watch, on_epoch)
-        train = looped.fit if tile.program.settings.engine == "loop" else fit
-        return fit_in_memory(tile, data, options, train, on_halved)
-
     keep_freed_memory()
     tiles = tiles_of(runs, sources.shape, threads=machine.threads)
-    with (
-        deterministic_algorithms(machine.deterministic),
-        ThreadPoolExecutor(machine.threads, thread_name_prefix="tile", initializer=_one_core) as pool,
-    ):
+    work = Work(tiles, sources, machine.device, keep_weights, watch)
+    with deterministic_algorithms(machine.deterministic), team(work, machine.threads, on_epoch) as workers:
         try:
-            _drain(
-                pool, tiles, lambda tile: sources.tile_data(tile, machine.device), work, machine.threads, on_finished
-            )
+            for trained in _in_turn(workers, len(tiles), machine.threads, on_begun, on_epoch):
+                for num_runs in trained.halved:
+                    on_halved(num_runs)
+                on_finished(trained.runs)
+        except BrokenProcessPool as error:
+            raise PartialError(_KILLED) from error
         except BaseException:
-            stop.set()
+            workers.stop()
             raise
 
 
-def _drain(
-    pool: ThreadPoolExecutor,
-    tiles: Sequence[Tile],
-    load: Callable[[Tile], TileData],
-    work: Callable[[Tile, TileData], list[Fitted]],
-    width: int,
-    on_finished: Callable[[Sequence[Fitted]], None],
-) -> None:
+def _in_turn(
+    workers: Team, num_tiles: int, width: int, on_begun: Callable[[], None], on_epoch: Callable[[int], None]
+) -> Iterator[Trained]:
     """Keep `width` tiles going and one ready: the memory in use does not grow with their number."""
-    waiting: Iterator[Tile] = iter(tiles)
-    going: set[Future[list[Fitted]]] = set()
+    waiting = iter(range(num_tiles))
+    going: set[Future[Any]] = set()
     while True:
-        while len(going) <= width and (tile := next(waiting, None)) is not None:
-            going.add(pool.submit(work, tile, load(tile)))
+        while len(going) <= width and (index := next(waiting, None)) is not None:
+            going.add(workers.begin(index))
+        on_begun()
+        on_begun = _nothing
         if not going:
             return
-        done, going = wait(going, return_when=FIRST_COMPLETED)
+        done, going = wait(going, timeout=_GLANCE, return_when=FIRST_COMPLETED)
+        if num_ended := workers.num_ended():
+            on_epoch(num_ended)
         for future in done:
-            on_finished(future.result())
+            yield workers.result(future)
 
 
-def _one_core() -> None:
-    """This thread computes on one core from now on, and flushes denormals: vanishing numbers cost no more than others."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Within, this thread computes on one core and flushes denormals. Not for use beside tiles: part of it is global."""
-    before = torch.get_num_threads()
-    _one_core()
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)
+def _nothing() -> None:
+    pass

@@ -6,8 +6,7 @@ Nothing in the loop over steps waits for the device or looks at a number; what t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from threading import Event
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -63,14 +62,14 @@ class FitOptions:
 
     Attributes:
         device: where.
-        stop: set from another thread to give up at the next step.
+        is_stopped: asked before every step whether to give up.
         keep_weights: finished runs carry their parameters.
         watch: a probe, called at the end of each epoch and before the first; gives rows, or none when it does not look.
         on_epoch: told how many runs have just ended an epoch.
     """
 
     device: torch.device
-    stop: Event = field(default_factory=Event)
+    is_stopped: Callable[[], bool] = lambda: False
     keep_weights: bool = False
     watch: Watch | None = None
     on_epoch: Callable[[int], None] | None = None
@@ -88,7 +87,7 @@ def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
         A finished run for each of the tile's, in its order.
 
     Raises:
-        Stopped: `options.stop` was set.
+        Stopped: `options.is_stopped` said so.
     """
     with torch.no_grad():
         return _Fit(tile, data, options).run_all()
@@ -140,7 +139,7 @@ class _Fit:
         momenta_TR = self.rates.momenta_of_steps(first, num_steps, self.population.rows)
         losses = []
         for index in range(num_steps):
-            if self.options.stop.is_set():
+            if self.options.is_stopped():
                 raise Stopped
             batch = self.batches.batch(index, self.population.seed_of_run)
             if momenta_TR is not None:

@@ -186,7 +186,7 @@ def _trained(loop: Loop, options: FitOptions) -> Fitted:
     living = _end_epoch(loop, outcome, 0, [])
     _watch(loop, outcome, 0, options.watch)
     for epoch in range(1, loop.program.epochs + 1):
-        if options.stop.is_set():
+        if options.is_stopped():
             raise Stopped
         if living and not outcome.has_stalled(loop.program.settings.early_stop):
             living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))

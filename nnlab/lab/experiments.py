@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -163,12 +163,19 @@ class _Work(Generic[S]):
         facts = {} if old is None else dict(old.facts)
         with ThreadPoolExecutor(1, thread_name_prefix="beside") as aside:
             is_new = training is not None or old is None or old.finished is None
-            measured = aside.submit(self._measured_beside) if is_new else None
-            if training is not None:
-                manifest = self._train(training, manifest)
+            measured: list[Future[Facts]] = []
+
+            def measure() -> None:
+                if is_new:
+                    measured.append(aside.submit(self._measured_beside))
+
+            if training is None:
+                measure()
+            else:
+                manifest = self._train(training, manifest, on_begun=measure)
                 facts |= {"engines": [choice.reason for choice in training.choices]} if training.choices else {}
-            if measured is not None and self.journal.done():
-                facts |= measured.result()
+            if measured and self.journal.done():
+                facts |= measured[0].result()
                 self.watcher.spent("what is measured beside the runs")
         conclusion = concluded(self.asked.study, self.experiment, self.journal, self.path, facts)
         self.watcher.spent("conclusion and files")
@@ -191,7 +198,7 @@ class _Work(Generic[S]):
 
         return self.asked.study.probe(self.experiment)
 
-    def _train(self, training: Training, manifest: Manifest) -> Manifest:
+    def _train(self, training: Training, manifest: Manifest, on_begun: Callable[[], None] = lambda: None) -> Manifest:
         """Train the missing runs, recording each as it ends; the manifest with what the machine is."""
         from nnlab.studies.running import versions
 
@@ -213,7 +220,9 @@ class _Work(Generic[S]):
                 self.journal.append(stored(fitted.record) for fitted in finished)
                 progress.finished([fitted.record for fitted in finished])
 
-            training.carry_out(on_finished=record, on_epoch=progress.advance, keep_weights=best is not None)
+            training.carry_out(
+                on_finished=record, on_begun=on_begun, on_epoch=progress.advance, keep_weights=best is not None
+            )
         self.watcher.spent("training")
         if not training.halved:
             return manifest

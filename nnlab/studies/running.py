@@ -18,13 +18,14 @@ from nnlab.diagnostics.sharpness import largest_curvature
 from nnlab.engine import looped
 from nnlab.engine.choice import Choice, chosen
 from nnlab.engine.device import core_count, device_named
-from nnlab.engine.executors import Machine, execute, single_threaded
+from nnlab.engine.executors import Machine, execute
 from nnlab.engine.fit import FitOptions, fit
 from nnlab.engine.looped import plain_loss, starting_model
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, program_of, tiles_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
+from nnlab.engine.teams import single_threaded
 from nnlab.studies.probing import LayerProbe
 
 _TRIAL_STEPS = (2, 12)
@@ -96,7 +97,8 @@ class Training:
         for run in kinds.values():
             self._schedule(run)
         steps = [replace(run, settings=run.settings.model_copy(update={"steps": 1})) for run in kinds.values()]
-        execute(steps, self.sources, self.machine, on_finished=lambda _: None)
+        # In this process: what a step loads and warms up is then there for every worker that is forked from it.
+        execute(steps, self.sources, replace(self.machine, threads=1), on_finished=lambda _: None)
 
     def _choose_engines(self) -> None:
         """Put an engine in the place of `auto`, and refuse one that can't do what was asked of it."""
@@ -131,15 +133,20 @@ class Training:
         self,
         *,
         on_finished: Callable[[Sequence[Fitted]], None],
-        on_epoch: Callable[[int], None] | None = None,
+        on_begun: Callable[[], None] = lambda: None,
+        on_epoch: Callable[[int], None] = lambda _: None,
         keep_weights: bool = False,
     ) -> None:
-        """Train the runs; finished ones are handed over as they come, in the calling thread."""
+        """Train the runs; finished ones are handed over as they come, in the calling thread.
+
+        `on_begun` is called once the first are under way: what starts threads of its own starts them there.
+        """
         execute(
             self.runs,
             self.sources,
             self.machine,
             on_finished=on_finished,
+            on_begun=on_begun,
             on_epoch=on_epoch,
             keep_weights=keep_weights,
             watch=self.watch,

@@ -8,8 +8,8 @@ import time
 import pytest
 from commands import nnlab, started
 
-# Some tiles of some tenths of a second each, one after another: time to stop between the first and the last.
-SLOW = ("sweep-lr", "--data", "moons:samples=200", "--model", "mlp:hidden=300x300", "--batch-size", 20, "--threads", 1)
+# Some tiles of some tenths of a second each, two at once by forked workers: time to stop between the first and the last.
+SLOW = ("sweep-lr", "--data", "moons:samples=200", "--model", "mlp:hidden=300x300", "--batch-size", 20, "--threads", 2)
 WORDS = (*SLOW, "--lr", "0.001:0.1:9", "--seeds", 2, "--epochs", 12, "--quiet", "--format", "csv")
 
 STOPPED = {

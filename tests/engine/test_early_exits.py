@@ -31,7 +31,7 @@ def test_a_tile_told_to_stop_gives_up(engine):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
-        engine(tile, SOURCES.tile_data(tile, CPU), FitOptions(CPU, stop=stop))
+        engine(tile, SOURCES.tile_data(tile, CPU), FitOptions(CPU, is_stopped=stop.is_set))
 
 
 @pytest.mark.parametrize("engine", [fit, looped.fit], ids=["native", "loop"])
@@ -46,7 +46,7 @@ def test_a_stop_in_the_middle_is_heard_before_the_next_epoch_ends(engine):
             stop.set()
 
     with pytest.raises(Stopped):
-        engine(tile, SOURCES.tile_data(tile, CPU), FitOptions(CPU, stop=stop, on_epoch=after_three))
+        engine(tile, SOURCES.tile_data(tile, CPU), FitOptions(CPU, is_stopped=stop.is_set, on_epoch=after_three))
     assert len(heard) == 3
 
 
