@@ -158,24 +158,19 @@ class _Fit:
     def _end_epoch(self, epoch: int, batch_losses: Tensor | None) -> None:
         """Note a row of the curves for each run, and let go those that have diverged or stalled."""
         columns = self._measured()
+        judged = columns.get("val_loss", columns["train_loss"])
         finite = _finite(self.population).tolist()
         losses_RT = [[] for _ in self.population.rows] if batch_losses is None else batch_losses.T.tolist()
-        living: list[int] = []
+        outcomes = [self.outcomes[index] for index in self.population.rows]
+        living = note(outcomes, epoch, losses_RT, columns, finite)
+        self.rates.listen([self.population.rows[place] for place in living], [judged[place] for place in living], epoch)
+        self._note_rates([self.population.rows[place] for place in living])
         stopped: list[int] = []
-        better: list[int] = []
         patience = self.program.settings.early_stop
-        for position, index in enumerate(self.population.rows):
-            row = {name: values[position] for name, values in columns.items()}
-            outcome = self.outcomes[index]
-            if not note(outcome, epoch, losses_RT[position], row, finite=finite[position]):
-                continue
-            self.rates.listen(index, row.get("val_loss", row["train_loss"]), epoch)
-            if patience is not None and outcome.is_best_now:
-                better.append(position)
-            (stopped if outcome.has_stalled(patience) else living).append(position)
-        self._note_rates([self.population.rows[position] for position in sorted(living + stopped)])
         if patience is not None:
-            self._remember_best(better)
+            self._remember_best([place for place in living if outcomes[place].is_best_now])
+            stopped = [place for place in living if outcomes[place].has_stalled(patience)]
+            living = [place for place in living if not outcomes[place].has_stalled(patience)]
         self._watch(epoch)
         if stopped:
             self._finish(stopped)
@@ -187,7 +182,7 @@ class _Fit:
         if indices:
             steps = self.outcomes[indices[0]].steps  # all have taken as many
             for index, lr in zip(indices, self.rates.next_rates(indices, steps), strict=True):
-                self.outcomes[index].curves.setdefault("lr", []).append(lr)
+                self.outcomes[index].curves["lr"].append(lr)
 
     def _watch(self, epoch: int) -> None:
         """Let the probe look; before the first step also at runs whose loss is not even finite."""

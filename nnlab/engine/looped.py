@@ -210,10 +210,10 @@ def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) ->
     row = {"train_loss": loop.evaluate(loop.data.train, with_metrics=False)["loss"]}
     if loop.data.val is not None:
         row |= {f"val_{name}": value for name, value in loop.evaluate(loop.data.val, with_metrics=True).items()}
-    if not note(outcome, epoch, losses, row, finite=loop.finite()):
+    if not note([outcome], epoch, [losses], {name: [value] for name, value in row.items()}, [loop.finite()]):
         return False
-    loop.rates.listen(0, row.get("val_loss", row["train_loss"]), epoch)
-    outcome.curves.setdefault("lr", []).extend(loop.rates.next_rates([0], outcome.steps))
+    loop.rates.listen([0], [row.get("val_loss", row["train_loss"])], epoch)
+    outcome.curves["lr"].extend(loop.rates.next_rates([0], outcome.steps))
     if outcome.is_best_now and loop.program.settings.early_stop is not None:
         loop.remember_best()
     return True

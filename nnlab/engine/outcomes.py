@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,10 +20,15 @@ DIVERGED_FACTOR: Final = 1e4  # a batch loss above this many times the loss befo
 
 @dataclass
 class Outcome:
-    """What is gathered of one run while it is trained."""
+    """What is gathered of one run while it is trained.
+
+    Attributes:
+        limit: a batch loss above it is a run gone; known once the loss before training is.
+    """
 
     run: Run
-    curves: dict[str, list[float]] = field(default_factory=dict)
+    curves: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    limit: float = math.inf
     batch_loss_sum: float = 0.0
     steps: int = 0
     status: Status = "done"
@@ -45,9 +51,12 @@ class Outcome:
         """Whether `patience` epochs have gone by without a better loss."""
         return patience is not None and len(self.curves["train_loss"]) - 1 - self.best_epoch >= patience
 
-    def add_row(self, row: Mapping[str, float]) -> None:
-        for column, value in row.items():
-            self.curves.setdefault(column, []).append(value)
+    def took(self, losses: Sequence[float]) -> float:
+        """Count steps with these batch losses; their mean, NaN of none."""
+        self.steps += len(losses)
+        total = math.fsum(losses)
+        self.batch_loss_sum += total
+        return total / len(losses) if losses else math.nan
 
 
 @dataclass(frozen=True)
@@ -58,35 +67,45 @@ class Fitted:
     weights: Mapping[str, Tensor] | None
 
 
-def note(outcome: Outcome, epoch: int, losses: list[float], row: Mapping[str, float], *, finite: bool) -> bool:
-    """Add a row to a run's curves, or mark it diverged: whether it lives on.
+def note(
+    outcomes: Sequence[Outcome],
+    epoch: int,
+    losses_RT: Sequence[Sequence[float]],
+    columns: Mapping[str, Sequence[float]],
+    finite: Sequence[bool],
+) -> list[int]:
+    """Add a row to the curves of each run, or mark it diverged: the places of those that live on.
+
+    For runs by the thousand this is a good part of an epoch, so it goes column by column.
 
     Args:
-        outcome: what is known of the run.
+        outcomes: what is known of the runs.
         epoch: the epoch that ends here; 0 before any step.
-        losses: of the epoch's batches, each before its step.
-        row: `train_loss` and what was measured on validation.
-        finite: all parameters are.
+        losses_RT: of each run's batches in the epoch, each before its step.
+        columns: `train_loss` and what was measured on validation, a number for each run.
+        finite: all parameters of the run are.
     """
-    start = outcome.curves["train_loss"][0] if epoch else row["train_loss"]
-    limit = DIVERGED_FACTOR * abs(start) if start else math.inf
-    bad = None
-    if not all(
-        map(limit.__ge__, losses)
-    ):  # also where a loss is NaN; for runs by the thousand, the quickest way to ask
-        bad = next(i for i, loss in enumerate(losses) if not loss <= limit)
-    if bad is None and not (finite and math.isfinite(row["train_loss"])):
-        bad = max(len(losses) - 1, 0)
-    if bad is not None:
-        outcome.status, outcome.diverged_step = "diverged", outcome.steps + bad + 1
-        outcome.steps = outcome.diverged_step
-        return False
-    outcome.steps += len(losses)
-    total = math.fsum(losses)
-    outcome.batch_loss_sum += total
-    mean = total / len(losses) if losses else math.nan
-    outcome.add_row({"epoch": epoch, "step": outcome.steps, "batch_loss": mean, **row})
-    return True
+    living: list[int] = []
+    for place, outcome in enumerate(outcomes):
+        losses, loss = losses_RT[place], columns["train_loss"][place]
+        if epoch == 0:
+            outcome.limit = DIVERGED_FACTOR * abs(loss) if loss else math.inf
+        # False also where a loss is NaN; the quickest way to ask.
+        if all(map(outcome.limit.__ge__, losses)) and finite[place] and math.isfinite(loss):
+            living.append(place)
+        else:
+            last = max(len(losses) - 1, 0)
+            bad = next((i for i, loss in enumerate(losses) if not loss <= outcome.limit), last)
+            outcome.status, outcome.diverged_step = "diverged", outcome.steps + bad + 1
+            outcome.steps = outcome.diverged_step
+    chosen = [outcomes[place] for place in living]
+    means = [outcome.took(losses_RT[place]) for place, outcome in zip(living, chosen, strict=True)]
+    table: dict[str, Sequence[float]] = {"epoch": [epoch] * len(living), "step": [outcome.steps for outcome in chosen]}
+    table |= {"batch_loss": means} | {name: [values[place] for place in living] for name, values in columns.items()}
+    for name, values in table.items():
+        for outcome, value in zip(chosen, values, strict=True):
+            outcome.curves[name].append(value)
+    return living
 
 
 def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
@@ -111,7 +130,7 @@ def record_of(outcome: Outcome, program: Program, *, engine: str) -> RunRecord:
         epochs=-(-outcome.steps // steps_per_epoch),
         steps=outcome.steps,
         scores=scores,
-        curves=outcome.curves,
+        curves=dict(outcome.curves),
         engine=engine,
         layers=outcome.layers,
     )

@@ -46,10 +46,11 @@ class Rates:
         """The same of the momentum, where the schedule cycles it."""
         return None if self.momentum_TR is None else self.momentum_TR[first : first + num_steps, rows]
 
-    def listen(self, row: int, loss: float, epoch: int) -> None:
-        """Tell a scheduler that listens how the epoch went."""
+    def listen(self, rows: list[int], losses: list[float], epoch: int) -> None:
+        """Tell schedulers that listen how the epoch went for each of these runs."""
         if self.listening and epoch:
-            self.listening[row].step(loss)
+            for row, loss in zip(rows, losses, strict=True):
+                self.listening[row].step(loss)
 
     def next_rates(self, rows: list[int], steps_done: int) -> list[float]:
         """The rate of each of these runs' next step; at the end, the last step's."""
