@@ -56,6 +56,8 @@ def main() -> None:
     given = parser.parse_args()
     repetitions = 1 if given.quick else given.repetitions
     names = given.peers.split(",") if given.peers else [p.name for p in PEERS if not (given.quick and p.name in SLOW)]
+    if unknown := set(names) - {peer.name for peer in PEERS}:
+        parser.error(f"no such peers: {', '.join(sorted(unknown))}; there are {', '.join(peer.name for peer in PEERS)}")
     peers, console = [peer for peer in PEERS if peer.name in names], Console()
     parts: dict[str, Callable[[], Table]] = {
         key: lambda workload=workload: measured(workload, peers, repetitions, console)
@@ -63,6 +65,8 @@ def main() -> None:
     }
     parts["gradcheck"] = lambda: gradcheck_table(2 * repetitions + 1)
     parts |= {"growth": lambda: growth_table(repetitions, quick=given.quick), "trials": trial_table}
+    if unknown := set(given.workloads) - set(parts):
+        parser.error(f"no such workloads: {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
     for key in given.workloads or parts:
         load = os.getloadavg()[0]
         table = parts[key]()

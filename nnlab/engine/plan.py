@@ -36,7 +36,7 @@ _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction",
 # Elements of weights and activations of one tile that a core's cache holds; measured, see benchmarks/.
 _TILE_ELEMENTS: Final = 1_200_000
 _LARGEST_TILE: Final = 512
-# Less than that in a tile and the interpreter, which runs one thread at a time, is what the threads wait for.
+# Less than that in a tile is not worth a worker: its calls take longer than its sums.
 _WORTH_A_THREAD: Final = 100_000
 # A network too large for that is better off in company: a cache holds one layer of a few runs, and calls are shared.
 _SMALL_TILE: Final = 8
