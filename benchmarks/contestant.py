@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NoReturn
 
 import numpy as np
@@ -79,9 +79,14 @@ class Spent:
 
 def spent_on(work: Callable[[], object]) -> Spent:
     """The time of one call."""
-    wall, cpu = perf_counter(), sum(os.times()[:4])
+    wall, cpu = perf_counter(), _cpu_s()
     work()
-    return Spent(perf_counter() - wall, sum(os.times()[:4]) - cpu)
+    return Spent(perf_counter() - wall, _cpu_s() - cpu)
+
+
+def _cpu_s() -> float:
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process_time() + ended.ru_utime + ended.ru_stime
 
 
 def answer_fastest(ways: Sequence[tuple[int, ...]], an_epoch: Callable[[tuple[int, ...]], int]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.contestants import NNLAB, Contestant
 from benchmarks.workloads import Workload
 
-_GLANCE = 0.5  # seconds between looks at the memory
+_GLANCE = 0.1  # seconds between looks at the memory
 ROOT = Path(__file__).parents[1]
 Losses = Mapping[tuple[str, int], float]
 
@@ -93,7 +93,7 @@ class Timing:
 
     Attributes:
         train_s: training alone.
-        cpu_s: of training, on all cores; NaN where other processes do it.
+        cpu_s: of training, on all cores.
         whole_s: the whole process.
         prepare_s: of it, compiling and warming up.
         share: the part of the runs that were trained.

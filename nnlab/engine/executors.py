@@ -106,8 +106,12 @@ def _in_turn(
         done, going = wait(going, timeout=_GLANCE, return_when=FIRST_COMPLETED)
         if num_ended := workers.num_ended():
             on_epoch(num_ended)
-        for future in done:
+        for future in sorted(done, key=_has_failed):  # what is finished is handed over first
             yield workers.result(future)
+
+
+def _has_failed(future: Future[Any]) -> bool:
+    return future.exception() is not None
 
 
 def _nothing() -> None:

@@ -37,7 +37,7 @@ _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction",
 _TILE_ELEMENTS: Final = 1_200_000
 _LARGEST_TILE: Final = 512
 # Less than that in a tile is not worth a worker: its calls take longer than its sums.
-_WORTH_A_THREAD: Final = 100_000
+_WORTH_A_WORKER: Final = 100_000
 # A network too large for that is better off in company: a cache holds one layer of a few runs, and calls are shared.
 _SMALL_TILE: Final = 8
 _SMALL_TILE_ELEMENTS: Final = 50_000_000
@@ -268,10 +268,10 @@ def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape], *, threads: 
 
 
 def _size(program: Program, num_runs: int, threads: int) -> int:
-    """Runs of a tile, so that a program's tiles are a multiple of the threads, but none too small to be worth a thread."""
+    """Runs of a tile, so that a program's tiles are a multiple of the threads, but none too small to be worth a worker."""
     largest = program.tile_size
     num_tiles = math.ceil(math.ceil(num_runs / largest) / threads) * threads
-    return min(largest, max(math.ceil(num_runs / num_tiles), math.ceil(_WORTH_A_THREAD / program.elements)))
+    return min(largest, max(math.ceil(num_runs / num_tiles), math.ceil(_WORTH_A_WORKER / program.elements)))
 
 
 def _groups(by_seed: list[list[Run]], size: int) -> list[tuple[Run, ...]]:

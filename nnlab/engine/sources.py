@@ -23,7 +23,7 @@ _DIVIDED_BY = (*_LOADED_BY, "validation", "test", "standardize", "label_noise", 
 
 
 class Sources:
-    """What the runs of an experiment learn from. Not shared between threads: `tile_data` is called before a tile starts."""
+    """What the runs of an experiment learn from. Loaded and divided by one thread; `tile_data`, which only reads, by any."""
 
     def __init__(self, dataset: Dataset | None = None) -> None:
         """

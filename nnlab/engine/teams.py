@@ -13,12 +13,14 @@ import os
 import pickle
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event
-from typing import Any, Final
+from functools import cache
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Final, TextIO, TypeVar
 
 import torch
 
@@ -29,7 +31,9 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile
 from nnlab.engine.sources import Sources
 
+Pool = TypeVar("Pool", bound=Executor)
 _PR_SET_PDEATHSIG: Final = 1  # of linux/prctl.h
+_SENT_BY_PEOPLE: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Work:
     keep_weights: bool
     watch: Watch | None
 
-    def tile(self, index: int, *, is_stopped: Callable[[], bool], on_epoch: Callable[[int], None] | None) -> Trained:
+    def tile(self, index: int, *, is_stopped: Callable[[], bool], on_epoch: Callable[[int], None]) -> Trained:
         """Train one tile."""
         tile, halved = self.tiles[index], list[int]()
         options = FitOptions(self.device, is_stopped, self.keep_weights, self.watch, on_epoch)
@@ -86,7 +90,7 @@ class Team:
 
 
 @contextmanager
-def team(work: Work, size: int, on_epoch: Callable[[int], None] | None) -> Iterator[Team]:
+def team(work: Work, size: int, on_epoch: Callable[[int], None]) -> Iterator[Team]:
     """Within, so many workers are there.
 
     Args:
@@ -103,19 +107,31 @@ def _may_fork(work: Work, size: int) -> bool:
     """Whether workers can be forked, and there is anything for a second one to do.
 
     Where there is an accelerator, a fork leaves PyTorch's autograd unusable, and Apple's libraries do not survive one at all. What is
-    a worker of somebody's pool itself may have no children.
+    a worker of somebody's pool itself may have no children; where a program has threads of its own, one of them may hold a lock that
+    its copy would wait for; and some sandboxes have no semaphores.
     """
     return (
         min(size, len(work.tiles)) > 1
         and sys.platform == "linux"
         and not torch.accelerator.is_available()
         and not multiprocessing.current_process().daemon
+        and threading.current_thread() is threading.main_thread()
+        and _has_semaphores()
     )
 
 
+@cache
+def _has_semaphores() -> bool:
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 @contextmanager
-def _threads(work: Work, size: int, on_epoch: Callable[[int], None] | None) -> Iterator[Team]:
-    stop = Event()
+def _threads(work: Work, size: int, on_epoch: Callable[[int], None]) -> Iterator[Team]:
+    stop = threading.Event()
 
     def train(index: int) -> Trained:
         return work.tile(index, is_stopped=stop.is_set, on_epoch=on_epoch)
@@ -127,19 +143,46 @@ def _threads(work: Work, size: int, on_epoch: Callable[[int], None] | None) -> I
 @contextmanager
 def _processes(work: Work, size: int) -> Iterator[Team]:
     context = multiprocessing.get_context("fork")
-    worker = _Worker(work, context.RawValue(ctypes.c_bool, False), context.Value(ctypes.c_int64, 0))
     size = min(size, len(work.tiles))
+    places = context.SimpleQueue()
+    for place in range(size):
+        places.put(place)
+    worker = _Worker(work, context.RawValue(ctypes.c_bool, False), context.RawArray(ctypes.c_int64, size), places)
+    told = 0
+
+    def num_ended() -> int:
+        nonlocal told
+        before, told = told, sum(worker.ended)
+        return told - before
+
     with _closing(ProcessPoolExecutor(size, context, initializer=worker.settle)) as pool:
+        _fork(pool)
         yield Team(
             lambda index: pool.submit(_train, index),
             lambda future: pickle.loads(future.result()),
             worker.stop,
-            worker.num_ended,
+            num_ended,
         )
 
 
+def _fork(pool: ProcessPoolExecutor) -> None:
+    """Have the workers there, all or none. What a terminal sends meanwhile waits until they know what to do about it."""
+    others = multiprocessing.active_children()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_BY_PEOPLE)
+    try:
+        pool.submit(int)
+    except BaseException:
+        # One fork failed: the pool does not know of those that did not, and would never end them.
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @contextmanager
-def _closing(pool: Executor) -> Iterator[Executor]:
+def _closing(pool: Pool) -> Iterator[Pool]:
     """The pool; at the end nothing of it is left, and what was not begun is not begun any more."""
     try:
         yield pool
@@ -153,47 +196,70 @@ class _Worker:
 
     Attributes:
         stopped: memory that all of them see.
-        ended: epochs of runs that have ended and were not told of yet; likewise.
+        ended: for each worker, how many epochs of runs have ended; likewise, and written by that worker alone, so that none can
+            die with a lock in its hand.
+        places: each worker's own among them.
     """
 
     work: Work
-    stopped: Any  # ctypes' and multiprocessing's types have no names to be written here
+    stopped: Any  # ctypes' types have no names to be written here
     ended: Any
+    places: SimpleQueue[int]
 
     def settle(self) -> None:
         """Begin as a worker."""
         # Ctrl-C reaches every process of the terminal; what is to be done about it, the first of them says.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SENT_BY_PEOPLE)
         # No worker outlives a process that is killed and can't say so.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # A warning is written without the lock of the stream, which another thread may have held at the fork.
-        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        # Streams of its own: the locks of the others may have been held by another thread at the fork, such as the progress bar's.
+        sys.stdout, sys.stderr = _own(sys.__stdout__), _own(sys.__stderr__)
         one_core()
-        _HERE.append(self)
+        _HERE.append((self, self.places.get()))
 
-    def train(self, index: int) -> Trained:
-        return self.work.tile(index, is_stopped=lambda: bool(self.stopped.value), on_epoch=self._count)
+    def train(self, place: int, index: int) -> Trained:
+        def count(num_runs: int) -> None:
+            self.ended[place] += num_runs
+
+        return self.work.tile(index, is_stopped=lambda: bool(self.stopped.value), on_epoch=count)
 
     def stop(self) -> None:
         self.stopped.value = True
 
-    def num_ended(self) -> int:
-        with self.ended.get_lock():
-            found, self.ended.value = self.ended.value, 0
-        return int(found)
 
-    def _count(self, num_runs: int) -> None:
-        with self.ended.get_lock():
-            self.ended.value += num_runs
-
-
-_HERE: Final[list[_Worker]] = []  # in a forked process its worker; elsewhere none
+_HERE: Final[list[tuple[_Worker, int]]] = []  # in a forked process its worker and place; elsewhere none
 
 
 def _train(index: int) -> bytes:
     """In a forked process: the tile trained. As bytes, since multiprocessing would put every tensor into shared memory."""
-    return pickle.dumps(_HERE[0].train(index))
+    worker, place = _HERE[0]
+    try:
+        return pickle.dumps(worker.train(place, index))
+    except Exception as error:
+        if _travels(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _travels(error: Exception) -> bool:
+    """Whether the error arrives as it is sent: some exceptions can't be made again from what they keep."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever a person's own class does
+        return False
+    return True
+
+
+def _own(stream: TextIO | None) -> TextIO | None:
+    """A stream to the same place, without the other's lock; none where there is none."""
+    if stream is None:
+        return None
+    try:
+        return os.fdopen(os.dup(stream.fileno()), "w", buffering=1, errors="backslashreplace")
+    except (OSError, ValueError):
+        return None
 
 
 def one_core() -> None:

@@ -27,7 +27,7 @@ Masks = Callable[[Tensor, float], Tensor]
 class ModuleKernel:
     """A whole network as one layer.
 
-    The module is this kernel's own: a call puts tensors into it, and tiles are trained in threads. Buffers are each run's own;
+    The module is this kernel's own: a call puts tensors into it, and tiles may be trained in threads. Buffers are each run's own;
     what a forward pass makes of them is kept.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 
 import pytest
@@ -100,7 +101,7 @@ def test_what_the_taker_of_results_raises_stops_everything(monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         execute(first + long, SOURCES, Machine(CPU, 2), on_finished=take_one)
     assert taken == ["first|0.1|0"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tile")]
+    assert not multiprocessing.active_children()
 
 
 def test_results_come_tile_by_tile_in_the_calling_thread(monkeypatch):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,47 @@ def test_an_error_in_a_worker_is_told_as_it_was():
 
     with pytest.raises(UsageError, match=r"^--lr can't be that. Say another.$"):
         execute(ENDLESS, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=complain)
+    assert not multiprocessing.active_children()
+
+
+class _UnsendableError(Exception):
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+def test_an_error_that_can_not_be_sent_is_told_in_words():
+    def complain(*_: object) -> None:
+        raise _UnsendableError("a bug", "a loss")
+
+    with pytest.raises(RuntimeError, match=r"^_UnsendableError: a bug in a loss$"):
+        execute(ENDLESS, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=complain)
+
+
+def test_a_thread_of_a_program_has_its_runs_trained_by_threads():
+    pids: list[int] = []  # of another process, nothing would arrive here
+
+    def look(*_: object) -> list[list[dict[str, int]]]:
+        pids.append(os.getpid())
+        return []
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(execute, SIX, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=look).result()
+    assert set(pids) == {os.getpid()}
+
+
+def test_a_fork_that_fails_leaves_no_worker(monkeypatch):
+    forks: list[int] = []
+
+    def scarce() -> int:
+        forks.append(1)
+        if len(forks) == 2:
+            raise OSError("no memory for another process")
+        return fork()
+
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", scarce)
+    with pytest.raises(OSError, match="another process"):
+        execute(SIX, SOURCES, Machine(CPU, 2), on_finished=lambda _: None)
     assert not multiprocessing.active_children()
 
 
