@@ -173,9 +173,9 @@ def _fork(pool: ProcessPoolExecutor) -> None:
         pool.submit(int)
     except BaseException:
         # One fork failed: the pool does not know of those that did not, and would never end them.
-        for child in multiprocessing.active_children():
-            if child not in others:
-                child.kill()
+        for child in set(multiprocessing.active_children()) - set(others):
+            child.kill()
+            child.join()
         raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
