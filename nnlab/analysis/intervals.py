@@ -99,14 +99,14 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """
 
     def ends(array: NDArray[np.float64]) -> tuple[float, float]:
-        margin = _t_quantile(confidence, array.size - 1) * standard_error(array)
+        margin = t_quantile(confidence, array.size - 1) * standard_error(array)
         return array.mean() - margin, array.mean() + margin
 
     return _interval(values, mean, ends)
 
 
 @cache
-def _t_quantile(confidence: float, degrees: int) -> float:
+def t_quantile(confidence: float, degrees: int) -> float:
     """The two-sided quantile of Student's t; from scipy.special, since scipy.stats takes a second to load."""
     return float(special.stdtrit(degrees, 0.5 + confidence / 2))
 
@@ -129,7 +129,7 @@ def logit_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 
     def ends(array: NDArray[np.float64]) -> tuple[float, float]:
         centre = array.mean()
-        margin = _t_quantile(confidence, array.size - 1) * standard_error(array) / (centre * (1 - centre))
+        margin = t_quantile(confidence, array.size - 1) * standard_error(array) / (centre * (1 - centre))
         logit = np.log(centre / (1 - centre))
         return 1 / (1 + np.exp(margin - logit)), 1 / (1 + np.exp(-margin - logit))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from nnlab.analysis.intervals import Interval, standard_error, t_interval
+from nnlab.analysis.intervals import Interval, standard_error, t_interval, t_quantile
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
@@ -171,8 +171,7 @@ def detectable_difference(
 def _noncentrality(num_pairs: int, alpha: float, power: float) -> float:
     # Of the other tail's power there is less than alpha / 2 at delta = 0 and nothing near the root.
     degrees = num_pairs - 1
-    critical = special.stdtrit(degrees, 1.0 - alpha / 2)
-    return float(special.nctdtrinc(degrees, 1.0 - power, critical))
+    return float(special.nctdtrinc(degrees, 1.0 - power, t_quantile(1.0 - alpha, degrees)))
 
 
 def wins(values: ArrayLike, baseline: ArrayLike, *, higher_is_better: bool) -> int:

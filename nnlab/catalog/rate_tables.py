@@ -152,6 +152,7 @@ def _optimizer(lr: float) -> Optimizer:
             self.defaults = {"lr": lr, "momentum": 0.0}
             self.param_groups = [{"params": [], **self.defaults}]
 
+        # PyTorch's is overloaded, with a closure and without; schedulers call it without.
         def step(self, closure: object = None) -> None:  # type: ignore[override]
             """Moves nothing."""
 

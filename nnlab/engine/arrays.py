@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import torch
@@ -114,15 +115,16 @@ def whole(x: Tensor) -> Tensor:
     return x.as_strided((x.shape[0], block), (block, 1))
 
 
-class Whole:
-    """`whole`, remembered for the array asked for last: buffers are the same at every step."""
+class Remembered:
+    """A view of an array, remembered for the array asked for last: buffers are the same at every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, view_of: Callable[[Tensor], Tensor]) -> None:
+        self.view_of = view_of
         self.of: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if x is not self.of:
-            self.of, self.view = x, whole(x)
+            self.of, self.view = x, self.view_of(x)
         return self.view
 
 
@@ -157,7 +159,7 @@ class Product:
         is_padded = self.rows * columns != out.stride(0)
         is_blas = rows * columns * inner >= _SMALLEST_BLAS_PRODUCT
         self.alone = out.shape[0] == 1 and out.device.type == "cpu" and is_padded and is_blas
-        self.full_out, self.full_a, self.full_c = (_Full(self.rows) for _ in range(3))
+        self.full_out, self.full_a, self.full_c = (Remembered(partial(_with_rows, self.rows)) for _ in range(3))
 
     def to(self, out: Tensor, a: Tensor, b: Tensor) -> Tensor:
         """out = a b."""
@@ -177,19 +179,9 @@ class Product:
         return out
 
 
-class _Full:
-    """All the rows of an array's blocks that are multiplied; remembered for the array asked for last."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self.of: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x is not self.of:
-            self.of, self.view = x, x
-            if x.shape[1] != self.rows:
-                self.view = x.as_strided((x.shape[0], self.rows, x.shape[2]), x.stride())
-        return self.view
+def _with_rows(rows: int, x: Tensor) -> Tensor:
+    """So many rows of each block, of which there may be more than `x` shows."""
+    return x if x.shape[1] == rows else x.as_strided((x.shape[0], rows, x.shape[2]), x.stride())
 
 
 def wide(device: torch.device) -> torch.dtype:

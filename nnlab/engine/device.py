@@ -1,4 +1,4 @@
-"""Devices: what `--device` means on this machine."""
+"""Devices: what `--device` means on this machine, and what a thread may use of it."""
 
 from __future__ import annotations
 
@@ -65,3 +65,21 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
         raise UsageError(f"--deterministic: {what}. Leave it out, or take another --device.") from error
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def one_core() -> None:
+    """This thread computes on one core from now on, and flushes denormals: vanishing numbers cost no more than others."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Within, this thread computes on one core and flushes denormals. Not for use beside tiles: part of it is global."""
+    before = torch.get_num_threads()
+    one_core()
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -95,24 +96,16 @@ def _in_turn(
 ) -> Iterator[Trained]:
     """Keep `width` tiles going and one ready: the memory in use does not grow with their number."""
     waiting = iter(range(num_tiles))
-    going: set[Future[Any]] = set()
-    while True:
-        while len(going) <= width and (index := next(waiting, None)) is not None:
-            going.add(workers.begin(index))
-        on_begun()
-        on_begun = _nothing
-        if not going:
-            return
+    going = {workers.begin(index) for index in islice(waiting, width + 1)}
+    on_begun()
+    while going:
         done, going = wait(going, timeout=_GLANCE, return_when=FIRST_COMPLETED)
         if num_ended := workers.num_ended():
             on_epoch(num_ended)
         for future in sorted(done, key=_has_failed):  # what is finished is handed over first
             yield workers.result(future)
+        going |= {workers.begin(index) for index in islice(waiting, len(done))}
 
 
 def _has_failed(future: Future[Any]) -> bool:
     return future.exception() is not None
-
-
-def _nothing() -> None:
-    pass

@@ -163,14 +163,15 @@ class _Fit:
         losses_RT = [[] for _ in self.population.rows] if batch_losses is None else batch_losses.T.tolist()
         outcomes = [self.outcomes[index] for index in self.population.rows]
         living = note(outcomes, epoch, losses_RT, columns, finite)
-        self.rates.listen([self.population.rows[place] for place in living], [judged[place] for place in living], epoch)
-        self._note_rates([self.population.rows[place] for place in living])
+        indices = [self.population.rows[place] for place in living]
+        self.rates.listen(indices, [judged[place] for place in living], epoch)
+        self._note_rates(indices)
         stopped: list[int] = []
         patience = self.program.settings.early_stop
         if patience is not None:
             self._remember_best([place for place in living if outcomes[place].is_best_now])
             stopped = [place for place in living if outcomes[place].has_stalled(patience)]
-            living = [place for place in living if not outcomes[place].has_stalled(patience)]
+            living = sorted(set(living) - set(stopped))
         self._watch(epoch)
         if stopped:
             self._finish(stopped)

@@ -23,7 +23,7 @@ from nnlab.catalog.entry import configured
 from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
 from nnlab.catalog.recurrent import Recurrent
 from nnlab.catalog.spatial_layers import Conv, Pool
-from nnlab.engine.arrays import InTurn, Product, Whole, like, padded, padded_rows, rows_of, shaped, whole
+from nnlab.engine.arrays import InTurn, Product, Remembered, like, padded, padded_rows, rows_of, shaped, whole
 from nnlab.engine.convolution import ConvKernel
 from nnlab.engine.normalisation import NormKernel
 from nnlab.engine.pooling import pool_kernel
@@ -203,7 +203,7 @@ class ActivateKernel:
         self.from_output = entry.slope_of == "output"
         self.in_place = getattr(torch, entry.in_place) if entry.in_place and self.from_output else None
         self.is_relu = layer.activation.name == "relu"
-        self.whole_x, self.whole_d = Whole(), Whole()
+        self.whole_x, self.whole_d = Remembered(whole), Remembered(whole)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         z = self.whole_x(x)

@@ -20,15 +20,10 @@ DIVERGED_FACTOR: Final = 1e4  # a batch loss above this many times the loss befo
 
 @dataclass
 class Outcome:
-    """What is gathered of one run while it is trained.
-
-    Attributes:
-        limit: a batch loss above it is a run gone; known once the loss before training is.
-    """
+    """What is gathered of one run while it is trained."""
 
     run: Run
     curves: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    limit: float = math.inf
     batch_loss_sum: float = 0.0
     steps: int = 0
     status: Status = "done"
@@ -88,14 +83,14 @@ def note(
     living: list[int] = []
     for place, outcome in enumerate(outcomes):
         losses, loss = losses_RT[place], columns["train_loss"][place]
-        if epoch == 0:
-            outcome.limit = DIVERGED_FACTOR * abs(loss) if loss else math.inf
+        start = outcome.curves["train_loss"][0] if epoch else loss
+        limit = DIVERGED_FACTOR * abs(start) if start else math.inf
         # False also where a loss is NaN; the quickest way to ask.
-        if all(map(outcome.limit.__ge__, losses)) and finite[place] and math.isfinite(loss):
+        if all(map(limit.__ge__, losses)) and finite[place] and math.isfinite(loss):
             living.append(place)
         else:
             last = max(len(losses) - 1, 0)
-            bad = next((i for i, loss in enumerate(losses) if not loss <= outcome.limit), last)
+            bad = next((i for i, loss in enumerate(losses) if not loss <= limit), last)
             outcome.status, outcome.diverged_step = "diverged", outcome.steps + bad + 1
             outcome.steps = outcome.diverged_step
     chosen = [outcomes[place] for place in living]

@@ -16,15 +16,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing.queues import SimpleQueue
 from typing import Any, Final, TextIO, TypeVar
 
 import torch
 
 from nnlab.engine import looped
+from nnlab.engine.device import one_core
 from nnlab.engine.fit import FitOptions, Watch, fit
 from nnlab.engine.halving import fit_in_memory
 from nnlab.engine.outcomes import Fitted
@@ -89,30 +89,27 @@ class Team:
     num_ended: Callable[[], int] = lambda: 0
 
 
-@contextmanager
-def team(work: Work, size: int, on_epoch: Callable[[int], None]) -> Iterator[Team]:
-    """Within, so many workers are there.
+def team(work: Work, size: int, on_epoch: Callable[[int], None]) -> AbstractContextManager[Team]:
+    """Within, workers are there.
 
     Args:
         work: what they do.
-        size: how many.
+        size: how many, where there are as many tiles.
         on_epoch: told by threads, from any of them, how many runs have just ended an epoch.
     """
-    of = _processes(work, size) if _may_fork(work, size) else _threads(work, size, on_epoch)
-    with of as workers:
-        yield workers
+    size = min(size, len(work.tiles))
+    return _processes(work, size) if size > 1 and _may_fork() else _threads(work, max(size, 1), on_epoch)
 
 
-def _may_fork(work: Work, size: int) -> bool:
-    """Whether workers can be forked, and there is anything for a second one to do.
+def _may_fork() -> bool:
+    """Whether workers can be forked.
 
     Where there is an accelerator, a fork leaves PyTorch's autograd unusable, and Apple's libraries do not survive one at all. What is
     a worker of somebody's pool itself may have no children; where a program has threads of its own, one of them may hold a lock that
     its copy would wait for; and some sandboxes have no semaphores.
     """
     return (
-        min(size, len(work.tiles)) > 1
-        and sys.platform == "linux"
+        sys.platform == "linux"
         and not torch.accelerator.is_available()
         and not multiprocessing.current_process().daemon
         and threading.current_thread() is threading.main_thread()
@@ -143,16 +140,13 @@ def _threads(work: Work, size: int, on_epoch: Callable[[int], None]) -> Iterator
 @contextmanager
 def _processes(work: Work, size: int) -> Iterator[Team]:
     context = multiprocessing.get_context("fork")
-    size = min(size, len(work.tiles))
-    places = context.SimpleQueue()
-    for place in range(size):
-        places.put(place)
-    worker = _Worker(work, context.RawValue(ctypes.c_bool, False), context.RawArray(ctypes.c_int64, size), places)
+    ended = context.RawArray(ctypes.c_int64, len(work.tiles))
+    worker = _Worker(work, context.RawValue(ctypes.c_bool, False), ended)
     told = 0
 
     def num_ended() -> int:
         nonlocal told
-        before, told = told, sum(worker.ended)
+        before, told = told, sum(ended)
         return told - before
 
     with _closing(ProcessPoolExecutor(size, context, initializer=worker.settle)) as pool:
@@ -196,15 +190,13 @@ class _Worker:
 
     Attributes:
         stopped: memory that all of them see.
-        ended: for each worker, how many epochs of runs have ended; likewise, and written by that worker alone, so that none can
-            die with a lock in its hand.
-        places: each worker's own among them.
+        ended: for each tile, how many epochs of its runs have ended; likewise. Only the worker that trains it writes there, so that
+            none can die with a lock in its hand.
     """
 
     work: Work
     stopped: Any  # ctypes' types have no names to be written here
     ended: Any
-    places: SimpleQueue[int]
 
     def settle(self) -> None:
         """Begin as a worker."""
@@ -217,11 +209,11 @@ class _Worker:
         # Streams of its own: the locks of the others may have been held by another thread at the fork, such as the progress bar's.
         sys.stdout, sys.stderr = _own(sys.__stdout__), _own(sys.__stderr__)
         one_core()
-        _HERE.append((self, self.places.get()))
+        _HERE.append(self)
 
-    def train(self, place: int, index: int) -> Trained:
+    def train(self, index: int) -> Trained:
         def count(num_runs: int) -> None:
-            self.ended[place] += num_runs
+            self.ended[index] += num_runs
 
         return self.work.tile(index, is_stopped=lambda: bool(self.stopped.value), on_epoch=count)
 
@@ -229,14 +221,13 @@ class _Worker:
         self.stopped.value = True
 
 
-_HERE: Final[list[tuple[_Worker, int]]] = []  # in a forked process its worker and place; elsewhere none
+_HERE: Final[list[_Worker]] = []  # in a forked process its worker; elsewhere none
 
 
 def _train(index: int) -> bytes:
     """In a forked process: the tile trained. As bytes, since multiprocessing would put every tensor into shared memory."""
-    worker, place = _HERE[0]
     try:
-        return pickle.dumps(worker.train(place, index))
+        return pickle.dumps(_HERE[0].train(index))
     except Exception as error:
         if _travels(error):
             raise
@@ -260,21 +251,3 @@ def _own(stream: TextIO | None) -> TextIO | None:
         return os.fdopen(os.dup(stream.fileno()), "w", buffering=1, errors="backslashreplace")
     except (OSError, ValueError):
         return None
-
-
-def one_core() -> None:
-    """This thread computes on one core from now on, and flushes denormals: vanishing numbers cost no more than others."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Within, this thread computes on one core and flushes denormals. Not for use beside tiles: part of it is global."""
-    before = torch.get_num_threads()
-    one_core()
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(before)

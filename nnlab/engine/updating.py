@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import torch
@@ -59,7 +60,6 @@ class Updates:
         self.max_norm = self._of_runs(norms).to(getattr(torch, program.settings.dtype)) if norms else None
         self.state: dict[str, State] = {}
         self.one_by_one: list[_OneRun] | None = None
-        self.is_fused = self._is_fused()
 
     def _of_runs(self, numbers: Sequence[float]) -> Tensor:
         return torch.tensor(numbers, dtype=self.exact, device=self.device)
@@ -100,7 +100,8 @@ class Updates:
             state = self.state.setdefault(name, {})
             self.entry.function(whole(p), g, state, step, lr_R[:, None], **(self.values | axes))
 
-    def _is_fused(self) -> bool:
+    @cached_property
+    def is_fused(self) -> bool:
         """Whether PyTorch's rule takes the runs one by one.
 
         A pure function of the program and the device, so that a run's bits don't hang on its company.

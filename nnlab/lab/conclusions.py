@@ -23,7 +23,7 @@ from nnlab.storage.csv_files import (
 from nnlab.storage.journal import Journal
 from nnlab.storage.manifest import Manifest
 from nnlab.studies.experiment import Experiment
-from nnlab.studies.study import Conclusion, Facts, Study, Tables
+from nnlab.studies.study import Conclusion, Evidence, Facts, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: P
         else:
             write_csv(path / LAYERS, layers)
     curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
-    conclusion = study.conclude(experiment, Tables(frame, curves, layers), facts)
+    conclusion = study.conclude(experiment, Evidence(frame, curves, facts, layers))
     write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
     if conclusion.comparisons:
         write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons, dtype=object))

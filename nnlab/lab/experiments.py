@@ -162,18 +162,16 @@ class _Work(Generic[S]):
         manifest = self._begun(old)
         facts = {} if old is None else dict(old.facts)
         with ThreadPoolExecutor(1, thread_name_prefix="beside") as aside:
-            is_new = training is not None or old is None or old.finished is None
             measured: list[Future[Facts]] = []
 
             def measure() -> None:
-                if is_new:
-                    measured.append(aside.submit(self._measured_beside))
+                measured.append(aside.submit(self._measured_beside))
 
-            if training is None:
-                measure()
-            else:
+            if training is not None:
                 manifest = self._train(training, manifest, on_begun=measure)
                 facts |= {"engines": [choice.reason for choice in training.choices]} if training.choices else {}
+            elif old is None or old.finished is None:
+                measure()
             if measured and self.journal.done():
                 facts |= measured[0].result()
                 self.watcher.spent("what is measured beside the runs")

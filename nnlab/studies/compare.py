@@ -15,7 +15,7 @@ from nnlab.studies.comparing import METRIC_OF_TASK, compared, comparison
 from nnlab.studies.experiment import Arm, Experiment
 from nnlab.studies.factors import setting_factor, varied
 from nnlab.studies.resolve import prepared
-from nnlab.studies.study import Conclusion, Facts, Tables
+from nnlab.studies.study import Conclusion, Evidence, Facts
 
 _USUAL_LOSSES: Final[Mapping[Task, tuple[str, ...]]] = {
     "regression": ("mse", "l1", "huber", "log_cosh"),
@@ -42,11 +42,11 @@ class Compare:
         """Nothing is measured beside the runs."""
         return {}
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:  # noqa: ARG002
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """Each arm against the baseline: the level that a setting has without --vary, else the first."""
         held = {name: getattr(experiment.settings, name, None) for name in experiment.arms[0].levels}
         usual = {name: spelled(level) for name, level in held.items() if level is not None}
-        return compared(experiment, tables, usual=usual)
+        return compared(experiment, evidence, usual=usual)
 
 
 class CompareLoss:
@@ -67,7 +67,7 @@ class CompareLoss:
         """Nothing is measured beside the runs."""
         return {}
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:  # noqa: ARG002
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """Each loss against the task's default, and what it is."""
         usual = DEFAULT_LOSS[experiment.dataset.task]
         notes = []
@@ -75,7 +75,7 @@ class CompareLoss:
             notes.append(
                 "Training labels are noisy; the rates and the best were chosen, and all is reported, on clean ones."
             )
-        conclusion = compared(experiment, tables, usual={"loss": usual}, notes=notes)
+        conclusion = compared(experiment, evidence, usual={"loss": usual}, notes=notes)
         about = {arm.name: _about(arm, experiment.dataset) for arm in experiment.arms}
         return replace(conclusion, summary=[dict(row) | about[str(row["arm"])] for row in conclusion.summary])
 
@@ -106,9 +106,9 @@ class CompareSchedule:
         """Nothing is measured beside the runs."""
         return {}
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:  # noqa: ARG002
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """Each schedule against none."""
-        return compared(experiment, tables, usual={"schedule": "none"})
+        return compared(experiment, evidence, usual={"schedule": "none"})
 
 
 COMPARE: Final = Compare()

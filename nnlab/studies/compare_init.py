@@ -12,7 +12,7 @@ from nnlab.core.settings import CompareInitSettings
 from nnlab.studies.comparing import compared, comparison
 from nnlab.studies.experiment import Experiment
 from nnlab.studies.factors import key_factor, setting_factor
-from nnlab.studies.study import Cell, Conclusion, Facts, Tables
+from nnlab.studies.study import Cell, Conclusion, Evidence, Facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,19 +40,19 @@ class CompareInit:
         """Layers are looked at during the runs; nothing is measured beside them."""
         return {}
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:  # noqa: ARG002
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """A verdict on the signal at the start for each arm, and whether it trained."""
-        layers, runs, curves = tables.layers, tables.runs, tables.curves
+        layers, runs, curves = evidence.layers, evidence.runs, evidence.curves
         assert layers is not None
         if layers.empty:  # a network whose layers can't be followed one by one
             notes = [_UNSEEN.format(experiment.settings.model)]
-            conclusion = compared(experiment, tables, usual={"init": experiment.settings.init.name}, notes=notes)
+            conclusion = compared(experiment, evidence, usual={"init": experiment.settings.init.name}, notes=notes)
             rows = [dict(row) | _trained(runs, str(row["arm"])) for row in conclusion.summary]
             return replace(conclusion, summary=rows)
         start = curves[curves["epoch"] == 0]
         first_losses = {str(run): float(loss) for run, loss in zip(start["run_id"], start["train_loss"], strict=True)}
         verdicts = {arm.name: _verdict(layers, runs, arm.name, first_losses) for arm in experiment.arms}
-        conclusion = compared(experiment, tables, usual={"init": "torch_default"}, verdicts=verdicts)
+        conclusion = compared(experiment, evidence, usual={"init": "torch_default"}, verdicts=verdicts)
         summary = [
             dict(row) | _trained(runs, str(row["arm"])) | _signal(layers, str(row["arm"])) for row in conclusion.summary
         ]

@@ -17,7 +17,7 @@ from nnlab.studies.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.studies.factors import Factor, crossed
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import digest, fitted_to, identity, prepared, resolved
-from nnlab.studies.study import Cell, Conclusion, Tables
+from nnlab.studies.study import Cell, Conclusion, Evidence
 
 # Losses in their own unit tell nothing between losses.
 OWN_UNITS: Final = ("train_loss", "batch_loss", "val_loss", "test_loss")
@@ -145,7 +145,7 @@ def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
 
 def compared(
     experiment: Experiment,
-    tables: Tables,
+    evidence: Evidence,
     *,
     usual: Mapping[str, str],
     verdicts: Mapping[str, tuple[str, str]] | None = None,
@@ -155,7 +155,7 @@ def compared(
 
     Args:
         experiment: what was asked.
-        tables: what the runs left behind.
+        evidence: what the runs left behind.
         usual: by factor, the level that others are compared with where the person names no baseline; of a factor
             without, or that has no such level, the first.
         verdicts: by arm, verdict and reason, where the command has a notion of its own.
@@ -164,12 +164,12 @@ def compared(
     from nnlab.analysis.comparisons import comparison_rows
     from nnlab.analysis.outcomes import metric_columns
 
-    settings, runs = experiment.settings, tables.runs
+    settings, runs = experiment.settings, evidence.runs
     assert isinstance(settings, CompareSettings)
     arms = [arm.name for arm in experiment.arms]
     baseline = settings.baseline or _usual_arm(experiment.arms, usual)
     left_out = OWN_UNITS if _units_differ(experiment.varied, experiment.dataset) else ()
-    conclusion = judged(experiment, tables, verdicts=verdicts, notes=notes, has_threshold=not left_out)
+    conclusion = judged(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
     metrics = [name for name in metric_columns(runs) if name not in left_out and runs[name].notna().any()]
     rows: Sequence[Mapping[str, Cell]] = []
     if len(experiment.seeds) > 1 and settings.metric in metrics:

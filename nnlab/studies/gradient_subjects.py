@@ -21,13 +21,12 @@ from nnlab.diagnostics.gradients import check_subject
 from nnlab.diagnostics.known_subjects import catalogue_subjects
 from nnlab.diagnostics.step_curve import step_curve
 from nnlab.diagnostics.subjects import Subject, drawn_inputs, of_function, of_module
-from nnlab.engine.device import device_named
+from nnlab.engine.device import device_named, single_threaded
 from nnlab.engine.looped import plain_loss
 from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.plan import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
-from nnlab.engine.teams import single_threaded
 from nnlab.studies.gradcheck import Check
 from nnlab.studies.resolve import fitted_to, resolved
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from nnlab.studies.experiment import Experiment
-from nnlab.studies.study import Conclusion, Tables
+from nnlab.studies.study import Conclusion, Evidence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def judged(
     experiment: Experiment,
-    tables: Tables,
+    evidence: Evidence,
     *,
     verdicts: Mapping[str, tuple[str, str]] | None = None,
     collapsed: Set[str] | None = None,
@@ -27,7 +27,7 @@ def judged(
 
     Args:
         experiment: what was asked.
-        tables: what the runs left behind.
+        evidence: what the runs left behind.
         verdicts: by arm, verdict and reason.
         collapsed: run_ids of runs that are finite and dead, where the command has such a notion.
         notes: sentences of the study's own.
@@ -36,10 +36,10 @@ def judged(
     from nnlab.analysis.selection import select
     from nnlab.analysis.summaries import summary_rows
 
-    settings, runs = experiment.settings, tables.runs
+    settings, runs = experiment.settings, evidence.runs
     arms = [arm.name for arm in experiment.arms]
     selection = select(runs, arms=arms, metric=settings.metric, collapsed=collapsed or frozenset())
-    threshold, steps = _steps(settings.threshold_loss, tables, selection) if has_threshold else (None, {})
+    threshold, steps = _steps(settings.threshold_loss, evidence, selection) if has_threshold else (None, {})
     runs = runs.assign(steps_to_threshold=runs["run_id"].map(steps).astype(float))
     rows = summary_rows(
         runs, arms=arms, factor=experiment.column, selection=selection, verdicts=verdicts, collapsed=collapsed
@@ -53,11 +53,11 @@ def judged(
     )
 
 
-def _steps(wanted: float | str, tables: Tables, selection: Selection) -> tuple[float | None, Mapping[str, float]]:
+def _steps(wanted: float | str, evidence: Evidence, selection: Selection) -> tuple[float | None, Mapping[str, float]]:
     """The threshold, on validation or, where there is none, on training loss, and each run's steps to it."""
     from nnlab.analysis.thresholds import auto_threshold, steps_to_threshold
 
-    curves = tables.curves
+    curves = evidence.curves
     if curves.empty:
         return None, {}
     column = "val_loss" if curves["val_loss"].notna().any() else "train_loss"
@@ -65,7 +65,7 @@ def _steps(wanted: float | str, tables: Tables, selection: Selection) -> tuple[f
         threshold: float | None = wanted
     else:
         threshold = (
-            None if selection.best is None else auto_threshold(curves, tables.runs, selection.best, column=column)
+            None if selection.best is None else auto_threshold(curves, evidence.runs, selection.best, column=column)
         )
     if threshold is None:
         return None, {}

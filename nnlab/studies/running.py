@@ -17,7 +17,7 @@ from nnlab.core.settings import ExperimentSettings
 from nnlab.diagnostics.sharpness import largest_curvature
 from nnlab.engine import looped
 from nnlab.engine.choice import Choice, chosen
-from nnlab.engine.device import core_count, device_named
+from nnlab.engine.device import core_count, device_named, single_threaded
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.fit import FitOptions, fit
 from nnlab.engine.looped import plain_loss, starting_model
@@ -25,7 +25,6 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, program_of, tiles_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
-from nnlab.engine.teams import single_threaded
 from nnlab.studies.probing import LayerProbe
 
 _TRIAL_STEPS = (2, 12)

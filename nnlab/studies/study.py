@@ -42,17 +42,19 @@ class Conclusion:
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What the runs left behind.
+class Evidence:
+    """What a conclusion is drawn from.
 
     Attributes:
         runs: rows of runs.csv, without steps to a threshold.
         curves: rows of curves.csv; `run_id, arm, epoch, step` and the losses.
+        facts: what the study measured beside the runs.
         layers: rows of layers.csv; None where no probe looked.
     """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
+    facts: Facts
     layers: pd.DataFrame | None = None
 
 
@@ -69,5 +71,5 @@ class Study(Protocol[S]):
     def probe(self, experiment: Experiment) -> Facts:
         """Facts that are measured once, beside the runs (the sharpness at the start). May load torch."""
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:
-        """The answer, from what the runs left behind and the probe's facts."""
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
+        """The answer."""

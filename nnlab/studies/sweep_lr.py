@@ -9,7 +9,7 @@ from nnlab.core.settings import SweepLrSettings
 from nnlab.studies.experiment import Arm, Experiment, run_settings
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import prepared
-from nnlab.studies.study import Conclusion, Facts, Tables
+from nnlab.studies.study import Conclusion, Evidence, Facts
 
 if TYPE_CHECKING:
     from nnlab.analysis.verdicts import SweepVerdict
@@ -41,14 +41,14 @@ class SweepLr:
         limit = stability_limit("sgd", optimizer_values(experiment.settings.optimizer), sharpness)
         return {"sharpness": sharpness, "sharpness_seed": run.seed, "stability_limit": limit}
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """A verdict for each rate by training loss; the best rate by validation."""
         from nnlab.analysis.verdicts import sweep_verdict
 
-        sweep = sweep_verdict(tables.runs)
+        sweep = sweep_verdict(evidence.runs)
         verdicts = {rate.arm: (rate.verdict, rate.reason) for rate in sweep.rates}
-        notes = [*_advice(sweep), *_limit(facts)]
-        return judged(experiment, tables, verdicts=verdicts, collapsed=sweep.collapsed, notes=notes)
+        notes = [*_advice(sweep), *_limit(evidence.facts)]
+        return judged(experiment, evidence, verdicts=verdicts, collapsed=sweep.collapsed, notes=notes)
 
 
 def _advice(sweep: SweepVerdict) -> Sequence[str]:

@@ -8,7 +8,7 @@ from nnlab.core.settings import TrainSettings
 from nnlab.studies.experiment import Arm, Experiment, run_settings
 from nnlab.studies.judging import judged
 from nnlab.studies.resolve import prepared
-from nnlab.studies.study import Conclusion, Facts, Tables
+from nnlab.studies.study import Conclusion, Evidence, Facts
 
 
 class Train:
@@ -26,9 +26,9 @@ class Train:
         """Nothing is measured beside the runs."""
         return {}
 
-    def conclude(self, experiment: Experiment, tables: Tables, facts: Facts) -> Conclusion:  # noqa: ARG002
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """The one arm's scores over its seeds."""
-        return judged(experiment, tables)
+        return judged(experiment, evidence)
 
 
 TRAIN: Final = Train()

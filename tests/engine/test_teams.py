@@ -18,6 +18,7 @@ from problems import CPU, SOURCES, numbers, runs_of, trained
 from nnlab.core.errors import PartialError, UsageError
 from nnlab.engine import plan, teams
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.fit import Seen
 from nnlab.engine.outcomes import Fitted
 
 pytestmark = pytest.mark.skipif(
@@ -38,7 +39,7 @@ def small_tiles(monkeypatch):
 @pytest.mark.parametrize("engine", ["native", "vmap", "loop"])
 def test_forked_workers_threads_and_one_worker_give_the_same_bits_and_weights(monkeypatch, engine):
     alone, forked = (trained(SIX, engine=engine, threads=threads) for threads in (1, 2))
-    monkeypatch.setattr(teams, "_may_fork", lambda *_: False)
+    monkeypatch.setattr(teams, "_may_fork", lambda: False)
     threads = trained(SIX, engine=engine, threads=2)
     for run_id, fitted in alone.items():
         assert numbers(forked[run_id]) == numbers(threads[run_id]) == numbers(fitted)
@@ -49,8 +50,8 @@ def test_workers_are_other_processes_and_none_is_left():
     begun: list[list[int | None]] = []
     pids: set[object] = set()
 
-    def pid_of(seen: object, epoch: int, data: object) -> list[list[dict[str, int]]]:
-        return [[{"pid": os.getpid()}] for _ in seen.runs] if epoch == 0 else []  # type: ignore[attr-defined]
+    def pid_of(seen: Seen, epoch: int, data: object) -> list[list[dict[str, int]]]:
+        return [[{"pid": os.getpid()}] for _ in seen.runs] if epoch == 0 else []
 
     def take(finished: list[Fitted]) -> None:
         pids.update(row["pid"] for fitted in finished for row in fitted.record.layers)
@@ -152,6 +153,7 @@ KILLED = """
 import multiprocessing
 from nnlab.engine import plan
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.fit import Seen
 from test_teams import CPU, ENDLESS, SOURCES
 plan._LARGEST_TILE = 2
 pids = lambda: print(*[child.pid for child in multiprocessing.active_children()], flush=True)
