@@ -10,7 +10,7 @@ in ten differs in its last bit between a run alone and the same run in company).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -133,9 +133,19 @@ def shaped(block: Tensor, like: Tensor) -> Tensor:
     return block.as_strided((block.shape[0], *like.shape[1:]), (block.shape[1], *like.stride()[1:]))
 
 
-def chosen_of(x: Tensor, runs: Tensor) -> Tensor:
-    """These runs of a padded array, in its layout."""
-    return shaped(whole(x)[runs], x)
+def end_to_end(arrays: Mapping[str, Tensor]) -> Tensor:
+    """Padded arrays, all of a run in one block [R, P]: a copy, of which `parts_of` gives the arrays back."""
+    return torch.cat([whole(x) for x in arrays.values()], dim=1)
+
+
+def parts_of(joined: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Views of blocks [R, P] in which arrays with the layouts of the padded `like` lie end to end."""
+    found, start = {}, 0
+    for name, x in like.items():
+        shape, strides = (joined.shape[0], *x.shape[1:]), (joined.shape[1], *x.stride()[1:])
+        found[name] = joined.as_strided(shape, strides, start)
+        start += x.stride(0)
+    return found
 
 
 class Product:

@@ -36,11 +36,11 @@ class ConvKernel:
         self.weight_gradient = _matrices(site.weights.gradients[f"{site.name}.weight"], layer.outputs)
         self.weight_T = self.weight.transpose(1, 2)
         self.bias: Tensor | None = None
-        room = rows_of(self.weight)
+        room = rows_of(self.weight_gradient)
         if layer.bias:
             self.bias = site.weights.parameters[f"{site.name}.bias"].unsqueeze(2)
             self.bias_gradient = site.weights.gradients[f"{site.name}.bias"]
-            room = min(room, self.bias.stride(0))
+            room = min(room, self.bias_gradient.stride(0))
         self.windows = Windows(layer, site.width)
         self.num_columns = self.windows.number * site.width
         rows = min(room, padded_rows(layer.outputs, layer.fan_in, self.num_columns, dtype=weight.dtype))
@@ -50,7 +50,7 @@ class ConvKernel:
         self.z = site.room(*shape, dtype=weight.dtype, device=weight.device, rows=rows * num_windows)
         self.z_matrices = _matrices(self.z, layer.outputs)
         self.forwards = Product(self.z_matrices, layer.fan_in, room=rows)
-        self.outer = Product(self.weight, self.num_columns, room=min(room, rows))
+        self.outer = Product(self.weight_gradient, self.num_columns, room=min(room, rows))
         self.columns: Tensor | None = None
         self.dx: Tensor | None = None
 

@@ -46,7 +46,7 @@ class Evaluation:
         scores_RCN: Tensor | None = None
         at = 0
         for index in range(self.rows.num_batches):
-            batch = self.rows.batch(index, population.seed_of_run)
+            batch = self.rows.batch(index)
             out = population.scores(batch, training=False)
             part = population.losses_of(out, batch).sum(1).to(wide(out.device))
             loss = part if loss is None else loss + part

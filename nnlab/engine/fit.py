@@ -141,7 +141,7 @@ class _Fit:
         for index in range(num_steps):
             if self.options.is_stopped():
                 raise Stopped
-            batch = self.batches.batch(index, self.population.seed_of_run)
+            batch = self.batches.batch(index)
             if momenta_TR is not None:
                 self.population.updates.set_momentum(momenta_TR[index])
             losses.append(self.population.train(batch, lr_TR[index]))

@@ -10,9 +10,9 @@ the layer's to overwrite.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, Final, Protocol
 
 import torch
@@ -23,7 +23,7 @@ from nnlab.catalog.entry import configured
 from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
 from nnlab.catalog.recurrent import Recurrent
 from nnlab.catalog.spatial_layers import Conv, Pool
-from nnlab.engine.arrays import InTurn, Product, Remembered, like, padded, padded_rows, rows_of, shaped, whole
+from nnlab.engine.arrays import InTurn, Product, Remembered, like, padded, padded_rows, parts_of, rows_of, shaped, whole
 from nnlab.engine.convolution import ConvKernel
 from nnlab.engine.normalisation import NormKernel
 from nnlab.engine.pooling import pool_kernel
@@ -40,12 +40,31 @@ class Weights:
         buffers: running statistics of batch norm, [R, features].
         fused: `backward` adds to `gradients` instead of overwriting them: the gradient that comes down is already
             multiplied by minus the learning rate, so that adding it to the parameter is the step.
+        joined: all parameters of a run in one block [R, P], of which `parameters` are views; None where each has an array of its own.
     """
 
     parameters: dict[str, Tensor]
     gradients: dict[str, Tensor]
     buffers: dict[str, Tensor]
     fused: bool
+    joined: Tensor | None = None
+
+    @cached_property
+    def blocks(self) -> list[Tensor]:
+        """Every parameter, as the arrays [R, n] that elementwise work is done on: one where they lie end to end."""
+        return [whole(p) for p in self.parameters.values()] if self.joined is None else [self.joined]
+
+    def named(self, blocks: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Arrays laid out as `blocks`, by the parameters' names."""
+        if self.joined is not None:
+            return parts_of(blocks[0], self.gradients)
+        return {name: shaped(block, p) for block, (name, p) in zip(blocks, self.parameters.items(), strict=True)}
+
+    def of_runs(self, runs: slice) -> Weights:
+        """Parameters and gradients of some of the runs, as views."""
+        parameters = {name: p[runs] for name, p in self.parameters.items()}
+        gradients = parameters if self.fused else {name: g[runs] for name, g in self.gradients.items()}
+        return Weights(parameters, gradients, {}, self.fused)
 
     def put(self, name: str, gradient: Tensor) -> None:
         """Take the gradient of a parameter."""
@@ -94,18 +113,20 @@ class LinearKernel:
 
     def __init__(self, layer: Linear, site: Site) -> None:
         weights, name = site.weights, site.name
-        self.weights = weights
+        self.layer, self.site, self.weights = layer, site, weights
         self.weight = weights.parameters[f"{name}.weight"]
         self.bias = weights.parameters[f"{name}.bias"].unsqueeze(2) if layer.bias else None
         self.weight_gradient = weights.gradients[f"{name}.weight"]
         self.bias_gradient = weights.gradients[f"{name}.bias"] if layer.bias else None
-        room = min(rows_of(self.weight), self.weight.stride(0) if self.bias is None else self.bias.stride(0))
+        # Gradients have blocks of their own, and what is beside them there is beside the parameters too.
+        spare = self.weight_gradient if self.bias_gradient is None else self.bias_gradient
+        room = min(rows_of(self.weight_gradient), spare.stride(0))
         rows = min(room, padded_rows(layer.outputs, layer.inputs, site.width, dtype=self.weight.dtype))
         make = partial(site.room, dtype=self.weight.dtype, device=self.weight.device)
         self.z = make(self.weight.shape[0], layer.outputs, site.width, rows=rows)
         self.weight_T = self.weight.transpose(1, 2)
         self.forwards = Product(self.z, layer.inputs, room=rows)
-        self.outer = Product(self.weight, site.width, room=min(room, rows))
+        self.outer = Product(self.weight_gradient, site.width, room=min(room, rows))
         self.first, self.back = site.first, site.back
         self.dx: Tensor | None = None
         self.x: Tensor | None = None
@@ -130,6 +151,11 @@ class LinearKernel:
             else:
                 torch.sum(d, 2, out=self.bias_gradient)
         return dx
+
+    def of_runs(self, runs: slice) -> LinearKernel:
+        """The same layer for some of the runs, which writes where this one would."""
+        site = replace(self.site, weights=self.site.weights.of_runs(runs), room=lambda *_, **__: self.z[runs])
+        return LinearKernel(self.layer, site)
 
     def _backward_to_input(self, d: Tensor) -> Tensor:
         if self.dx is None:

@@ -16,11 +16,12 @@ from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.losses import Loss
 from nnlab.core.records import Run
 from nnlab.core.rng import stream
-from nnlab.engine.arrays import chosen_of, like, padded, shaped, whole
+from nnlab.engine.arrays import end_to_end, like, padded, parts_of
 from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
 from nnlab.engine.plan import Program
 from nnlab.engine.rows import Batch
-from nnlab.engine.updating import Updates, is_plain_sgd
+from nnlab.engine.seeds import from_seeds
+from nnlab.engine.updating import Updates, is_plain_sgd, joins_parameters
 from nnlab.engine.vmapped import ModuleKernel
 
 
@@ -46,7 +47,7 @@ class Population:
         self.seed_of_run = torch.tensor([seeds.index(run.seed) for run in runs], device=device)
         self.dropout = {seed: stream(seed, "dropout") for seed in seeds}
         self.updates = Updates(program, runs, device)
-        self.averaged: dict[str, Tensor] | None = None
+        self.averaged: list[Tensor] | None = None  # laid out as the weights' blocks
         stacked = {name: torch.stack([start[name] for start in starts]).to(device) for name in starts[0]}
         # A module's buffers: running statistics, and whatever else it holds and does not train.
         self._take(
@@ -67,7 +68,10 @@ class Population:
         named = {name: layout(name).copy_(value) for name, value in values.items()}
         fused = is_plain_sgd(self.program)
         gradients = named if fused else {name: layout(name) for name in values}
-        self.weights = Weights(named, gradients, buffers or running_statistics(named, self.program.layers), fused)
+        joined = end_to_end(named) if joins_parameters(self.program) else None
+        parameters = named if joined is None else parts_of(joined, gradients)
+        buffers = buffers or running_statistics(named, self.program.layers)
+        self.weights = Weights(parameters, gradients, buffers, fused, joined)
         self.kernels: dict[tuple[int, bool], list[Kernel]] = {}
         self.losses: dict[int, _LossBuffers] = {}
 
@@ -80,7 +84,7 @@ class Population:
         self.updates.keep(living, chosen)
         buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
         if self.averaged is not None:
-            self.averaged = {name: chosen_of(value, chosen) for name, value in self.averaged.items()}
+            self.averaged = [block[chosen] for block in self.averaged]
         self._take({name: value[chosen] for name, value in self.weights.parameters.items()}, buffers)
 
     def masks(self, x: Tensor, p: float) -> Tensor:
@@ -105,8 +109,11 @@ class Population:
         layers = self.program.layers
         if self.program.settings.engine == "vmap":
             # One for all widths: it makes its own module of the layers.
-            return next(iter(self.kernels.values()), None) or [ModuleKernel(layers, self.weights, self.masks)]
-        return kernels(layers, self.weights, width, self.masks, training=training)
+            made = next((made[1:] for made in self.kernels.values()), None)
+            network = made or [ModuleKernel(layers, self.weights, self.masks)]
+        else:
+            network = kernels(layers, self.weights, width, self.masks, training=training)
+        return from_seeds(network, self.seed_of_run, width)
 
     def losses_of(self, scores: Tensor, batch: Batch) -> Tensor:
         """Each row's loss times its share [R, B']; its sum over rows is the mean loss."""
@@ -114,7 +121,7 @@ class Population:
 
     def _loss(self, scores: Tensor, batch: Batch) -> _LossBuffers:
         if batch.width not in self.losses:
-            self.losses[batch.width] = _LossBuffers(self.program, scores, batch)
+            self.losses[batch.width] = _LossBuffers(self.program, scores, batch, self.seed_of_run)
         return self.losses[batch.width]
 
     def train(self, batch: Batch, lr_R: Tensor) -> Tensor:
@@ -132,14 +139,15 @@ class Population:
     def _average(self, decay: float) -> None:
         """Move the averaged parameters towards the present ones; PyTorch's AveragedModel, too, starts with a copy."""
         if self.averaged is None:
-            self.averaged = {name: _copy(p) for name, p in self.weights.parameters.items()}
+            self.averaged = [block.clone() for block in self.weights.blocks]
             return
-        for name, p in self.weights.parameters.items():
-            whole(self.averaged[name]).lerp_(whole(p), 1 - decay)
+        for averaged, block in zip(self.averaged, self.weights.blocks, strict=True):
+            averaged.lerp_(block, 1 - decay)
 
     def result(self) -> dict[str, Tensor]:
         """What evaluation looks at: parameters, averaged where that was asked for, and running statistics."""
-        return (self.averaged or self.weights.parameters) | self.weights.buffers
+        weights = self.weights
+        return (weights.parameters if self.averaged is None else weights.named(self.averaged)) | weights.buffers
 
     @contextmanager
     def showing(self, values: Mapping[str, Tensor]) -> Iterator[None]:
@@ -154,10 +162,6 @@ class Population:
             tensor.copy_(own[name])
 
 
-def _copy(p: Tensor) -> Tensor:
-    return shaped(whole(p).clone(), p)
-
-
 class _LossBuffers:
     """The loss of a batch and its gradient, on scores rounded up to whole vectors.
 
@@ -165,7 +169,8 @@ class _LossBuffers:
     way: a run's loss has the same bits in any company.
     """
 
-    def __init__(self, program: Program, scores: Tensor, batch: Batch) -> None:
+    def __init__(self, program: Program, scores: Tensor, batch: Batch, seed_of_run: Tensor) -> None:
+        self.seed_of_run = seed_of_run
         self.entry: Loss = program.loss
         self.values = program.loss_values
         filled = batch.y.shape[-1]
@@ -177,21 +182,26 @@ class _LossBuffers:
     def weighted(self, scores: Tensor, batch: Batch) -> Tensor:
         """Each row's loss times its share [R, B']."""
         self.scores_RCB[:, :, : self.width] = scores
-        return self.function(self.scores_RCB, batch.y).mul_(batch.shares)
+        return self.function(self.scores_RCB, self._of_runs(batch.y)).mul_(self._of_runs(batch.shares))
+
+    def _of_runs(self, of_seeds: Tensor) -> Tensor:
+        """What each run has of its seed, [R or 1, ...]."""
+        return of_seeds if of_seeds.shape[0] == 1 else of_seeds.index_select(0, self.seed_of_run)
 
     def both(self, scores: Tensor, batch: Batch, factor_R: Tensor | None) -> tuple[Tensor, Tensor]:
         """The mean loss [R], and its gradient by the scores [R, C, B], times a factor for each run."""
         self.scores_RCB[:, :, : self.width] = scores
+        y, shares = self._of_runs(batch.y), self._of_runs(batch.shares)
         if self.entry.both is not None:
-            loss_RB, d = self.entry.both(self.scores_RCB, batch.y, **self.values)
+            loss_RB, d = self.entry.both(self.scores_RCB, y, **self.values)
         elif self.entry.gradient is not None:
-            loss_RB = self.function(self.scores_RCB, batch.y)
-            d = self.entry.gradient(self.scores_RCB, batch.y, **self.values)
+            loss_RB = self.function(self.scores_RCB, y)
+            d = self.entry.gradient(self.scores_RCB, y, **self.values)
         else:
-            loss_RB, d = self._by_autograd(batch.y)
-        scale = batch.shares if factor_R is None else batch.shares * factor_R[:, None]
+            loss_RB, d = self._by_autograd(y)
+        scale = shares if factor_R is None else shares * factor_R[:, None]
         torch.mul(d[:, :, : self.width], scale[:, None, : self.width], out=self.d)
-        return loss_RB.mul_(batch.shares).sum(1), self.d
+        return loss_RB.mul_(shares).sum(1), self.d
 
     def _by_autograd(self, y: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():

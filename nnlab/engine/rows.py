@@ -1,8 +1,7 @@
 """A part of the data cut into batches, for all the seeds of a tile.
 
-Shapes: S seeds, R runs, N rows, T full batches, B rows of a batch, D features. A batch holds its features first, as the
-network does. Runs of one seed see the same batches, so rows are held once a seed and expanded, never copied, where a tile has
-one seed.
+Shapes: S seeds, N rows, T full batches, B rows of a batch, D features. A batch holds its features first, as the network does.
+Runs of one seed see the same batches, so rows are held once a seed.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ class Batch:
     """Rows for one forward pass.
 
     Attributes:
-        x: [R, D, B], expanded where all runs have one seed.
-        y: [R or 1, B'], B' being B rounded up to whole vectors; [R or 1, D, B'] in reconstruction.
-        shares: [R or 1, B'], each row's weight in the mean, and 0 for the rows that only fill up.
+        x: [S, D, B].
+        y: [S, B'], B' being B rounded up to whole vectors; [S, D, B'] in reconstruction.
+        shares: [S or 1, B'], each row's weight in the mean, and 0 for the rows that only fill up; 1 where all seeds' are alike.
         width: B.
     """
 
@@ -73,12 +72,12 @@ class Rows:
         if self.last is not None:
             self.last.fill(self.part, order, split, self.part.num_rows)
 
-    def batch(self, index: int, seed_of_run: Tensor) -> Batch:
-        """The batch of every run, given the index of each run's seed [R]."""
+    def batch(self, index: int) -> Batch:
+        """The batch of every seed: views, which the next `arrange` fills anew."""
         if index < self.num_full:
-            return self.full.batch(index, seed_of_run)
+            return self.full.batch(index)
         assert self.last is not None
-        return self.last.batch(0, seed_of_run)
+        return self.last.batch(0)
 
 
 class _Blocks:
@@ -86,16 +85,15 @@ class _Blocks:
 
     def __init__(self, part: PartArrays, num_batches: int, width: int, *, whole: bool) -> None:
         num_seeds, num_rows, num_features = part.x.shape
-        weights = part.x.new_ones(num_seeds, num_rows) if part.row_weights is None else part.row_weights
+        weights = part.x.new_ones(1, num_rows) if part.row_weights is None else part.row_weights
         self.row_shares = weights / weights.sum(1, keepdim=True) if whole else weights
         self.whole = whole
         self.width, self.num_batches = width, num_batches
         self.x = padded(num_seeds * num_batches, num_features, width, dtype=part.x.dtype, device=part.x.device)
         filled = block_size(width, part.x.dtype)
         self.y = part.y.new_zeros(num_seeds, num_batches, *part.y.shape[2:], filled)
-        self.shares = part.x.new_zeros(num_seeds, num_batches, filled)
-        self.gathered: Tensor | None = None
-        self.views: dict[tuple[int, int], Batch] = {}
+        self.shares = part.x.new_zeros(weights.shape[0], num_batches, filled)
+        self.views: dict[int, Batch] = {}
 
     def fill(self, part: PartArrays, order: Tensor | None, start: int, stop: int) -> None:
         shape = (self.num_batches, self.width)
@@ -105,27 +103,12 @@ class _Blocks:
             self.x[blocks].copy_(part.x[s].index_select(0, rows).view(*shape, -1).transpose(1, 2))
             y = part.y[s].index_select(0, rows).view(*shape, *part.y.shape[2:])
             self.y[s, ..., : self.width] = y.movedim(1, -1)
-            shares = self.row_shares[s].index_select(0, rows).view(shape)
-            self.shares[s, :, : self.width] = shares if self.whole else shares / shares.sum(1, keepdim=True)
+            if s < self.shares.shape[0]:  # all alike: those of any order
+                shares = self.row_shares[s].index_select(0, rows).view(shape)
+                self.shares[s, :, : self.width] = shares if self.whole else shares / shares.sum(1, keepdim=True)
 
-    def batch(self, index: int, seed_of_run: Tensor) -> Batch:
-        if self.shares.shape[0] > 1:
-            return self._batch_of_seeds(index, seed_of_run)
-        # With one seed a batch is a view, the same at every epoch: `fill` writes in place.
-        key = (index, seed_of_run.shape[0])
-        if key not in self.views:
-            x_RDB = self.x[index].expand(seed_of_run.shape[0], -1, -1)
-            self.views[key] = Batch(x_RDB, self.y[:, index], self.shares[:, index], self.width)
-        return self.views[key]
-
-    def _batch_of_seeds(self, index: int, seed_of_run: Tensor) -> Batch:
-        x_SDB = self.x[index :: self.num_batches]
-        x_RDB = self._gathered(x_SDB, seed_of_run.shape[0])
-        torch.index_select(x_SDB, 0, seed_of_run, out=x_RDB)
-        y, shares = (rows[:, index].index_select(0, seed_of_run) for rows in (self.y, self.shares))
-        return Batch(x_RDB, y, shares, self.width)
-
-    def _gathered(self, x_SDB: Tensor, num_runs: int) -> Tensor:
-        if self.gathered is None or self.gathered.shape[0] != num_runs:
-            self.gathered = padded(num_runs, *x_SDB.shape[1:], dtype=x_SDB.dtype, device=x_SDB.device)
-        return self.gathered
+    def batch(self, index: int) -> Batch:
+        if index not in self.views:
+            x_SDB = self.x[index :: self.num_batches]
+            self.views[index] = Batch(x_SDB, self.y[:, index], self.shares[:, index], self.width)
+        return self.views[index]

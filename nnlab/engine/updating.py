@@ -30,6 +30,11 @@ def is_plain_sgd(program: Program) -> bool:
     return plain and settings.clip_norm is None and not _cycles_momentum(program)
 
 
+def joins_parameters(program: Program) -> bool:
+    """Whether all parameters of a run lie in one block, for one update: of small networks the calls cost more than the sums."""
+    return not is_plain_sgd(program) and program.num_weights < _FUSED_FROM
+
+
 def _cycles_momentum(program: Program) -> bool:
     return program.settings.schedule.name == "one_cycle"
 
@@ -58,7 +63,8 @@ class Updates:
         self.axes = {name: self._of_runs([axis[name] for axis in axes]) for name in axes[0]}
         norms = [run.settings.clip_norm for run in runs if run.settings.clip_norm is not None]
         self.max_norm = self._of_runs(norms).to(getattr(torch, program.settings.dtype)) if norms else None
-        self.state: dict[str, State] = {}
+        self.state: list[State] = []  # of each of the weights' blocks
+        self.joined: Tensor | None = None
         self.one_by_one: list[_OneRun] | None = None
 
     def _of_runs(self, numbers: Sequence[float]) -> Tensor:
@@ -69,8 +75,8 @@ class Updates:
         self.runs = [self.runs[i] for i in living]
         self.axes = {name: values[chosen] for name, values in self.axes.items()}
         self.max_norm = None if self.max_norm is None else self.max_norm[chosen]
-        self.state = {name: {key: value[chosen] for key, value in state.items()} for name, state in self.state.items()}
-        self.one_by_one = None
+        self.state = [{key: value[chosen] for key, value in state.items()} for state in self.state]
+        self.one_by_one = self.joined = None
 
     def set_momentum(self, momentum_R: Tensor) -> None:
         """Take this momentum (Adam's first beta) for the next step: a schedule cycles it."""
@@ -88,17 +94,26 @@ class Updates:
             step: this is the step-th, from 1.
             lr_R: rates, [R].
         """
-        gradients = [whole(g) for g in weights.gradients.values()]
         if self.max_norm is not None:
             # Without the padding, where a rule whose eps is 0 leaves 0 / 0.
             clip_norm_(list(weights.gradients.values()), self.max_norm)
+        gradients = self._gradients(weights)
+        self.state = self.state or [{} for _ in gradients]
         if self.is_fused:
             self._step_fused(weights, gradients, step, lr_R)
             return
-        axes = {name: values[:, None] for name, values in self.axes.items()}
-        for (name, p), g in zip(weights.parameters.items(), gradients, strict=True):
-            state = self.state.setdefault(name, {})
-            self.entry.function(whole(p), g, state, step, lr_R[:, None], **(self.values | axes))
+        values = self.values | {name: values[:, None] for name, values in self.axes.items()}
+        for p, g, state in zip(weights.blocks, gradients, self.state, strict=True):
+            self.entry.function(p, g, state, step, lr_R[:, None], **values)
+
+    def _gradients(self, weights: Weights) -> list[Tensor]:
+        """The gradients by the weights' blocks."""
+        blocks = [whole(g) for g in weights.gradients.values()]
+        if weights.joined is None:
+            return blocks
+        if self.joined is None:
+            self.joined = torch.empty_like(weights.joined)
+        return [torch.cat(blocks, dim=1, out=self.joined)]
 
     @cached_property
     def is_fused(self) -> bool:
@@ -124,17 +139,14 @@ class Updates:
             self.entry.fused(*run.blocks, run.step, lr=lr, **run.values)
 
     def _runs_of(self, weights: Weights, gradients: list[Tensor]) -> list[_OneRun]:
-        parameters = {name: whole(p) for name, p in weights.parameters.items()}
-        for name, p in parameters.items():
-            if name not in self.state:
-                self.state[name] = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-        averages = [[self.state[name][key] for name in parameters] for key in ("exp_avg", "exp_avg_sq")]
+        for p, state in zip(weights.blocks, self.state, strict=True):
+            if not state:
+                state |= {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        averages = [[state[key] for state in self.state] for key in ("exp_avg", "exp_avg_sq")]
         found = []
         for index, run in enumerate(self.runs):
-            blocks = [
-                [each[index] for each in tensors] for tensors in (list(parameters.values()), gradients, *averages)
-            ]
+            blocks = [[each[index] for each in tensors] for tensors in (weights.blocks, gradients, *averages)]
             counter = torch.zeros((), dtype=torch.float32)
             values = optimizer_values(run.settings.optimizer)
-            found.append(_OneRun(blocks, [counter] * len(parameters), values))
+            found.append(_OneRun(blocks, [counter] * len(gradients), values))
         return found

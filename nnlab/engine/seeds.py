@@ -1,0 +1,81 @@
+"""How the rows of each seed reach its runs.
+
+Shapes: S seeds, R runs, H units out, D features, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from nnlab.engine.arrays import padded
+from nnlab.engine.kernels import Kernel, LinearKernel
+
+# Numbers that the runs of a seed would be given, from which a product more for each seed costs less than copying them (measured).
+_WORTH_A_PRODUCT: Final = 30_000
+
+
+def from_seeds(network: list[Kernel], seed_of_run: Tensor, width: int) -> list[Kernel]:
+    """The network behind a kernel, or with a first layer, that takes a block of rows for each seed, [S, D, B].
+
+    Args:
+        network: its kernels, which take a block for each run.
+        seed_of_run: the place of each run's seed among the blocks, [R].
+        width: B.
+    """
+    first, spans = network[0], _spans(seed_of_run)
+    if isinstance(first, LinearKernel) and len(spans) > 1:
+        num_given = len(seed_of_run) // len(spans) * first.layer.inputs * width
+        if num_given >= _WORTH_A_PRODUCT:
+            return [LinearOfSeeds(first, spans), *network[1:]]
+    return [RowsOfRuns(seed_of_run), *network]
+
+
+def _spans(seed_of_run: Tensor) -> list[tuple[int, slice]]:
+    """The runs of a seed, wherever they stand side by side."""
+    seeds = seed_of_run.tolist()
+    found = []
+    for seed, places in groupby(range(len(seeds)), key=seeds.__getitem__):
+        first, *_, last = [*places] * 2
+        found.append((seed, slice(first, last + 1)))
+    return found
+
+
+class RowsOfRuns:
+    """Every run's rows: a copy of its seed's, or where there is one seed a view of them."""
+
+    def __init__(self, seed_of_run: Tensor) -> None:
+        self.seed_of_run = seed_of_run
+        self.rows: Tensor | None = None
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        num_runs = len(self.seed_of_run)
+        if x.shape[0] == 1:
+            return x.expand(num_runs, -1, -1)
+        if self.rows is None:
+            self.rows = padded(num_runs, *x.shape[1:], dtype=x.dtype, device=x.device)
+        return torch.index_select(x, 0, self.seed_of_run, out=self.rows)
+
+    def backward(self, d: Tensor) -> Tensor:
+        return d
+
+
+class LinearOfSeeds:
+    """A first layer whose runs of one seed multiply the same rows: no row is copied for any run, and a cache has room for more."""
+
+    def __init__(self, layer: LinearKernel, spans: list[tuple[int, slice]]) -> None:
+        self.z = layer.z
+        self.parts = [(seed, span, layer.of_runs(span)) for seed, span in spans]
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        for seed, span, part in self.parts:
+            part.forward(x[seed].expand(span.stop - span.start, -1, -1), training)
+        return self.z
+
+    def backward(self, d: Tensor) -> Tensor:
+        for _, span, part in self.parts:
+            part.backward(d[span])
+        return d
