@@ -20,7 +20,7 @@ INPUTS = {"linear": 64, "mlp:hidden=32": 64, "mlp:hidden=16x16": 2}  # the other
 
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=lambda workload: workload.key)
 def test_the_command_plans_just_the_runs_that_the_peers_train(workload: Workload) -> None:
-    planned = experiment_of(workload).runs()
+    planned = experiment_of(workload).runs
     named = [(str(run.settings.model), str(run.settings.init), run.settings.lr, run.seed) for run in planned]
     assert sorted(named) == sorted((run.model, run.init, run.lr, run.seed) for run in workload.runs)
 

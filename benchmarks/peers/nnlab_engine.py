@@ -43,7 +43,7 @@ def compete(*, with_probes: bool) -> None:
 
     experiment = experiment_of(task_of_command_line().workload)
     probes = experiment.probes if with_probes else None
-    training = Training(experiment.runs(), experiment.settings, experiment.dataset, probes=probes)
+    training = Training(experiment.runs, experiment.settings, experiment.dataset, probes=probes)
     rehearsed = spent_on(training.rehearse)
     trained: list[Trained] = []
     took = spent_on(lambda: training.carry_out(on_finished=lambda done: trained.extend(map(trained_of, done))))

@@ -64,12 +64,12 @@ def show_plan(asked: Question[E]) -> None:
 def planned(experiment: Experiment, journal: Journal | None) -> tuple[Sequence[Run], Sequence[Run]]:
     """The runs that tune, and those that are reported: at the tuned rates where these are known already."""
     if experiment.tuning is None:
-        return (), experiment.runs()
+        return (), experiment.runs
     searched = tuning_runs(experiment)
     if journal is not None and journal.done() >= {run.run_id for run in searched}:
         frame = runs_frame(journal, searched, task=experiment.dataset.task, steps_to_threshold={})
         experiment = tuned(experiment, frame).experiment
-    return searched, experiment.runs()
+    return searched, experiment.runs
 
 
 def _worded(value: object) -> str:

@@ -257,9 +257,14 @@ def tiles_of(runs: Sequence[Run], shape_of: Callable[[Run], Shape], *, threads: 
         threads: how many tiles are trained at once; none of them should idle where there is work for all.
     """
     by_program: dict[Program, dict[int, list[Run]]] = {}
+    # Runs of one arm share their settings: its program is made once, not for each seed.
+    by_settings: dict[tuple[int, Shape], dict[int, list[Run]]] = {}
     for run in runs:
-        program = program_of(run, shape_of(run))
-        by_program.setdefault(program, {}).setdefault(run.seed, []).append(run)
+        shape = shape_of(run)
+        key = id(run.settings), shape
+        if key not in by_settings:
+            by_settings[key] = by_program.setdefault(program_of(run, shape), {})
+        by_settings[key].setdefault(run.seed, []).append(run)
     return [
         Tile(program, group)
         for program, by_seed in by_program.items()

@@ -45,7 +45,7 @@ def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: P
         path: the directory.
         facts: what was measured beside the runs.
     """
-    runs, task = experiment.runs(), experiment.dataset.task
+    runs, task = experiment.runs, experiment.dataset.task
     write_curves(path, journal, runs, task=task)
     frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
     layers: pd.DataFrame | None = None

@@ -80,7 +80,7 @@ def carry_out(asked: Question[S], watcher: Watcher) -> PartialError | None:
     """
     experiment, fresh = asked.experiment, asked.given.output.fresh
     # Where rates are tuned, those runs come first: they decide the others.
-    first = tuning_runs(experiment) if experiment.tuning is not None else experiment.runs()
+    first = tuning_runs(experiment) if experiment.tuning is not None else experiment.runs
     # Before there is a directory, so that nothing is left of what is refused; another experiment's, or one that is in
     # use, refuses before torch is loaded.
     training = _rehearsed(experiment, first, watcher) if fresh or not asked.path.exists() else None
@@ -126,7 +126,7 @@ class _Work(Generic[S]):
         if self.experiment.tuning is not None:
             work, notes = self._tuned(training)
             training = None
-        runs, done = work.experiment.runs(), self.journal.done()
+        runs, done = work.experiment.runs, self.journal.done()
         missing = [run for run in runs if run.run_id not in done]
         self.watcher.tell(f"{len(missing)} of {len(runs)} runs to train; they are recorded in {self.journal.path}")
         if missing and training is None:
@@ -230,7 +230,7 @@ class _Work(Generic[S]):
 
     def _scores(self) -> Mapping[str, Sequence[float]]:
         """By arm, what the runs that are recorded already were judged by."""
-        arms = {run.run_id: run.arm for run in self.experiment.runs()}
+        arms = {run.run_id: run.arm for run in self.experiment.runs}
         scores: dict[str, list[float]] = {}
         for run in self.journal.read(arms, curves=False):
             score = run.row.get(self.experiment.settings.metric) if run.row["status"] == "done" else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from nnlab.catalog.dataset import Dataset
@@ -94,16 +95,18 @@ class Experiment:
         """The column that tells the arms apart."""
         return self.factor or "model"
 
+    @cached_property
     def runs(self) -> tuple[Run, ...]:
         """Every run, arm by arm."""
         fingerprint = self.dataset.fingerprint()
-        return tuple(run_of(arm, seed, fingerprint) for arm in self.arms for seed in self.seeds)
+        return tuple(run for arm in self.arms for run in runs_of(arm, self.seeds, fingerprint))
 
 
-def run_of(arm: Arm, seed: int, fingerprint: str) -> Run:
-    """The run of an arm and a seed; its id is a hash of all that decides its numbers."""
-    decided = {**identity(arm.settings), "data_hash": fingerprint, "seed": seed}
-    return Run(digest(decided)[:12], arm.name, seed, arm.settings)
+def runs_of(arm: Arm, seeds: Iterable[int], fingerprint: str) -> Iterator[Run]:
+    """The runs of an arm; the id of each is a hash of all that decides its numbers."""
+    decided = {**identity(arm.settings), "data_hash": fingerprint}
+    for seed in seeds:
+        yield Run(digest({**decided, "seed": seed})[:12], arm.name, seed, arm.settings)
 
 
 def run_settings(settings: ExperimentSettings, **changed: object) -> RunSettings:

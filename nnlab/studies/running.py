@@ -13,7 +13,7 @@ from nnlab.catalog.layers import is_random
 from nnlab.catalog.rate_tables import lr_table
 from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.records import Run
-from nnlab.core.settings import ExperimentSettings
+from nnlab.core.settings import ExperimentSettings, RunSettings
 from nnlab.diagnostics.sharpness import largest_curvature
 from nnlab.engine import looped
 from nnlab.engine.choice import Choice, chosen
@@ -76,8 +76,12 @@ class Training:
     @property
     def epochs(self) -> int:
         """Epochs that the longest of the runs begins."""
-        kinds = {run.settings.model_copy(update={"lr": 1.0}): run for run in self.runs}
-        return max(program_of(run, self.sources.shape(run)).epochs for run in kinds.values())
+        return max(program_of(run, self.sources.shape(run)).epochs for run in self._kinds())
+
+    def _kinds(self) -> Sequence[Run]:
+        """A run of each kind: all that differ in more than the seed and the rate."""
+        arms = {id(run.settings): run for run in self.runs}.values()  # runs of one arm share their settings
+        return tuple({run.settings.model_copy(update={"lr": 1.0}): run for run in arms}.values())
 
     def rehearse(self) -> None:
         """Take one step of each kind of run, so that what can't be trained is refused before anything is written.
@@ -92,10 +96,10 @@ class Training:
         for run in self.runs:
             self.sources.parts(run.settings, run.seed)
         self._choose_engines()
-        kinds = {run.settings.model_copy(update={"lr": 1.0}): run for run in self.runs}
-        for run in kinds.values():
+        kinds = self._kinds()
+        for run in kinds:
             self._schedule(run)
-        steps = [replace(run, settings=run.settings.model_copy(update={"steps": 1})) for run in kinds.values()]
+        steps = [replace(run, settings=run.settings.model_copy(update={"steps": 1})) for run in kinds]
         # In this process: what a step loads and warms up is then there for every worker that is forked from it.
         execute(steps, self.sources, replace(self.machine, threads=1), on_finished=lambda _: None)
 
@@ -103,6 +107,9 @@ class Training:
         """Put an engine in the place of `auto`, and refuse one that can't do what was asked of it."""
         tried: dict[object, Choice] = {}
         settled: list[Run] = []
+        chosen_for: dict[
+            tuple[int, str], RunSettings
+        ] = {}  # by settings and engine: runs of one arm go on sharing theirs
         for run in self.runs:
             settings = run.settings
             if settings.engine in ("native", "loop"):
@@ -111,7 +118,10 @@ class Training:
             key = settings.engine, settings.dtype, settings.model, settings.activation, self.sources.shape(run)
             if key not in tried:
                 tried[key] = self._choice(run)
-            settled.append(replace(run, settings=settings.model_copy(update={"engine": tried[key].engine})))
+            engine = tried[key].engine
+            if (id(settings), engine) not in chosen_for:
+                chosen_for[id(settings), engine] = settings.model_copy(update={"engine": engine})
+            settled.append(replace(run, settings=chosen_for[id(settings), engine]))
         self.runs = settled
         self.choices = tuple(dict.fromkeys(choice for choice in tried.values() if choice.reason))
 

@@ -34,7 +34,7 @@ class SweepLr:
         from nnlab.catalog.torch_optimizers import stability_limit
         from nnlab.studies.running import starting_sharpness
 
-        run = experiment.runs()[0]
+        run = experiment.runs[0]
         sharpness = starting_sharpness(run, experiment.dataset)
         if sharpness is None:
             return {}

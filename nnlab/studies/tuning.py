@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nnlab.core.records import Run
-from nnlab.studies.experiment import Arm, Experiment, run_of
+from nnlab.studies.experiment import Arm, Experiment, runs_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,15 +27,14 @@ def tuning_runs(experiment: Experiment) -> tuple[Run, ...]:
     """Every arm at every rate over the tuning seeds."""
     tuning = experiment.tuning
     assert tuning is not None
+    fingerprint = experiment.dataset.fingerprint()
     return tuple(
-        run_of(
-            Arm(tuning_arm(arm.name, lr), arm.settings.model_copy(update={"lr": lr})),
-            seed,
-            experiment.dataset.fingerprint(),
-        )
+        run
         for arm in experiment.arms
         for lr in tuning.rates
-        for seed in tuning.seeds
+        for run in runs_of(
+            Arm(tuning_arm(arm.name, lr), arm.settings.model_copy(update={"lr": lr})), tuning.seeds, fingerprint
+        )
     )
 
 

@@ -81,7 +81,7 @@ def test_schedules_share_everything_but_the_schedule():
 def test_runs_of_one_seed_share_parts_batches_and_starting_weights_across_arms():
     experiment = varied("optimizer=sgd,adam", "lr=0.1,1")
     sources = Sources()
-    runs = [run for run in experiment.runs() if run.seed == 1]
+    runs = [run for run in experiment.runs if run.seed == 1]
     assert len({run.run_id for run in runs}) == 4
     parts = [sources.parts(run.settings, run.seed) for run in runs]
     starts = []
@@ -98,7 +98,7 @@ def test_runs_of_one_seed_share_parts_batches_and_starting_weights_across_arms()
 def test_more_levels_and_seeds_belong_to_the_same_experiment_and_keep_their_runs():
     few, many = varied("optimizer=sgd,adam"), varied("optimizer=sgd,adam,rmsprop:alpha=0.9", seeds="3")
     assert few.identity == many.identity
-    assert {run.run_id for run in few.runs()} < {run.run_id for run in many.runs()}
+    assert {run.run_id for run in few.runs} < {run.run_id for run in many.runs}
     reordered = varied("optimizer=rmsprop:alpha=0.9,adam,sgd")
     assert reordered.identity == few.identity
     assert varied("weight_decay=0,0.1").identity == varied("weight_decay=0.1,0").identity
