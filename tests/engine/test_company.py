@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from typing import Final
 
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from problems import numbers, runs_of, trained
+from problems import SOURCES, numbers, runs_of, trained
 
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.records import Run
-from nnlab.engine import plan
+from nnlab.engine import plan, seeds, updating
+from nnlab.engine.population import Population
+from nnlab.engine.rows import Rows
+from nnlab.engine.starting import starting_weights
 
+CPU: Final = torch.device("cpu")
 POISON: Final = 1e30  # overflows within a few steps
 
 LENGTHS: Final = st.integers(1, 130)
@@ -223,6 +228,51 @@ def test_a_run_at_a_poisonous_rate_changes_no_bit_of_its_neighbours(name, refere
     calm = [rate for rate in RATES if rate != POISON]
     without = bits(runs_of({"epochs": 3, **CONFIGURATIONS[name]}, lrs=calm, seeds=[0, 1, 2]))
     assert_same(without, references[name])
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+@pytest.mark.parametrize("worth", [0, 10**9], ids=["a product for each seed", "rows copied for each run"])
+def test_how_the_rows_of_a_seed_reach_its_runs_changes_no_bit(name, worth, references, monkeypatch):
+    monkeypatch.setattr(seeds, "_WORTH_A_PRODUCT", worth)
+    # One seed with a run to itself, and one whose runs do not stand together.
+    runs = runs_of({"epochs": 3, **CONFIGURATIONS[name]}, lrs=RATES, seeds=[0, 1, 2])
+    runs = [run for run in runs if run.seed != 1 or run.settings.lr == RATES[2]]
+    in_blocks = sorted(runs, key=lambda run: (run.seed == 1, run.settings.lr > RATES[3]))
+    assert_same(bits(runs), references[name])
+    assert_same(bits(in_blocks), references[name])
+
+
+@pytest.mark.parametrize(("features", "kind"), [(40, seeds.LinearOfSeeds), (2, seeds.RowsOfRuns)])
+def test_rows_are_copied_for_each_run_only_where_they_are_few(features, kind):
+    problem = {"data": f"blobs:samples=200:features={features}:classes=5", "model": "mlp:hidden=8", "batch_size": 100}
+    runs = runs_of(problem, lrs=[i / 100 for i in range(1, 11)], seeds=[0, 1])
+    (tile,) = plan.tiles_of(runs, SOURCES.shape)
+    train = SOURCES.tile_data(tile, CPU).train
+    starts = [starting_weights(tile.program, run, train.x[run.seed]) for run in runs]
+    population = Population(tile.program, runs, starts, CPU)
+    population.scores(Rows(train, 100, whole=False).batch(0), training=True)
+    assert isinstance(population.kernels[100, True][0], kind)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [spec for spec in OPTIMIZER_SPECS if spec not in ("sgd", "adam", "adamw")] + ["sgd:dampening=0.1:momentum=0.9"],
+)
+@pytest.mark.parametrize(
+    "extra", [{}, {"clip_norm": 0.05, "average": "ema:decay=0.5"}], ids=["plain", "clipped, averaged"]
+)
+def test_one_update_for_all_parameters_has_the_bits_of_one_for_each(optimizer, extra, monkeypatch):
+    problem = {
+        "data": "moons:samples=200",
+        "model": "mlp:hidden=33x5:norm=layer",
+        "optimizer": optimizer,
+        "epochs": 2,
+        **extra,
+    }
+    together = bits(runs_of(problem, lrs=RATES, seeds=[0, 1]))
+    monkeypatch.setattr(updating, "_FUSED_FROM", 0)
+    monkeypatch.setattr(updating.Updates, "is_fused", False)
+    assert bits(runs_of(problem, lrs=RATES, seeds=[0, 1])) == together
 
 
 def test_other_schedules_inits_and_momenta_in_the_tile_change_no_bit():
