@@ -25,6 +25,7 @@ from nnlab.core.errors import UsageError
 from nnlab.engine.kernels import KERNELS, Weights, running_statistics
 from nnlab.engine.modules import draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.plan import Program
+from nnlab.engine.precision import MIXED, computing, kept, kept_in
 from nnlab.engine.vmapped import Masks, ModuleKernel
 
 EngineName = Literal["native", "vmap", "loop"]
@@ -32,7 +33,7 @@ EngineName = Literal["native", "vmap", "loop"]
 _TRIED_RUNS: Final = 2
 _MOST_ROWS: Final = 5
 # Relative to a tensor's largest entry: two ways to sum differ by rounding, a wrong rule by much more.
-_ALLOWED: Final[Mapping[torch.dtype, float]] = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.3}
+_ALLOWED: Final[Mapping[str, float]] = {"float64": 1e-9, "float32": 1e-3, "bfloat16": 0.3, MIXED: 0.3}
 _GRADIENT: Final = "the gradient of"
 
 # What torch.func says, in fewer words.
@@ -65,13 +66,13 @@ def chosen(program: Program, starts: Sequence[Mapping[str, Tensor]], x_ND: Tenso
     Raises:
         UsageError: the engine that was asked for can't train this network.
     """
-    asked, optimizer = program.settings.engine, program.settings.optimizer.name
+    asked, dtype, optimizer = program.settings.engine, program.settings.dtype, program.settings.optimizer.name
     if asked == "auto" and is_custom(optimizer):
         return Choice("loop", f"engine loop, run by run: {optimizer} moves one run at a time.")
-    if asked == "loop" or (asked != "vmap" and is_native(program.layers)):
+    if asked == "loop" or (asked != "vmap" and is_native(program.layers) and dtype != MIXED):
         return Choice("loop" if asked == "loop" else "native")
     model = program.settings.model.name
-    obstacle = what_hinders(program.layers, starts, x_ND[:_MOST_ROWS].to("cpu", getattr(torch, program.settings.dtype)))
+    obstacle = what_hinders(program.layers, starts, x_ND[:_MOST_ROWS].cpu(), dtype)
     if obstacle is None:
         return Choice("vmap", "" if asked == "vmap" else f"engine vmap: torch.func batches {model}.")
     if asked == "vmap":
@@ -84,25 +85,27 @@ def is_native(layers: Layers) -> bool:
     return all(type(layer) in KERNELS or layer.inside for _, layer in walk(layers))
 
 
-def what_hinders(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tensor) -> str | None:
+def what_hinders(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tensor, dtype: str) -> str | None:
     """Why the network can't be batched, in words; None where it can.
 
     Args:
         layers: the network.
         starts: two runs' starting tensors.
-        x_BD: a few rows, on the CPU, in the dtype of the runs.
+        x_BD: a few rows, on the CPU.
+        dtype: of the runs, as `--dtype` says it.
 
     Raises:
         UsageError: the network itself fails on such rows.
     """
     if draws_globally(layers):
         return "it draws from PyTorch's global generator"
-    alone = [_alone(layers, start, x_BD) for start in starts[:_TRIED_RUNS]]
+    x_BD = x_BD.to(kept_in(dtype))
+    alone = [_alone(layers, start, x_BD, dtype) for start in starts[:_TRIED_RUNS]]
     try:
         with warnings.catch_warnings():
             # A rule that vmap lacks is replaced by a loop over the runs, with a warning.
             warnings.filterwarnings("error", message="There is a performance drop")
-            together = _together(layers, starts[:_TRIED_RUNS], x_BD)
+            together = _together(layers, starts[:_TRIED_RUNS], x_BD, dtype)
     except Exception as error:  # noqa: BLE001 - what vmap can't do is raised in many classes
         return _in_words(error)
     for one, found in zip(alone, together, strict=True):
@@ -110,7 +113,7 @@ def what_hinders(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: T
         largest = max(_size(value) for name, value in one.items() if name.startswith(_GRADIENT))
         for name, wanted in one.items():
             scale = largest if name.startswith(_GRADIENT) else _size(wanted)
-            if name in found and not _alike(found[name], wanted, scale):
+            if name in found and not _alike(found[name], wanted, scale, _ALLOWED[dtype]):
                 return f"batched, {name} comes out otherwise"
     return None
 
@@ -131,23 +134,26 @@ def _cotangent(scores: Tensor) -> Tensor:
     return torch.linspace(-1.0, 2.0, scores.shape[-2] * scores.shape[-1]).to(scores).view(scores.shape[-2:])
 
 
-def _alone(layers: Layers, start: Mapping[str, Tensor], x_BD: Tensor) -> dict[str, Tensor]:
+def _alone(layers: Layers, start: Mapping[str, Tensor], x_BD: Tensor, dtype: str) -> dict[str, Tensor]:
     """Scores in training and in evaluation, gradients, and what the buffers have become: of PyTorch's own module."""
     module = module_of(layers, torch.Generator().manual_seed(0)).to(x_BD.dtype).train()
     load_tensors(module, start)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     with torch.enable_grad(), _told_as_theirs(layers, x_BD):
-        scores = module(x_BD)
+        with computing(dtype, x_BD.device):
+            scores = kept(module(x_BD), dtype)
         gradients = torch.autograd.grad(scores, list(trained.values()), _cotangent(scores), materialize_grads=True)
     found = {"the scores": scores.detach()}
     found |= {f"{_GRADIENT} {name}": g for name, g in zip(trained, gradients, strict=True)}
     found |= {f"the buffer {name}": value.clone() for name, value in tensors_of(module).items() if name not in trained}
-    with torch.no_grad():
-        found["the evaluation"] = module.eval()(x_BD)
+    with torch.no_grad(), computing(dtype, x_BD.device):
+        found["the evaluation"] = kept(module.eval()(x_BD), dtype)
     return found
 
 
-def _together(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tensor) -> list[dict[str, Tensor]]:
+def _together(
+    layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tensor, dtype: str
+) -> list[dict[str, Tensor]]:
     """The same of a kernel that batches the runs; their masks are the same, as those of runs of one seed."""
     stacked = {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
     rounded = {name: v.to(x_BD.dtype) if v.is_floating_point() else v for name, v in stacked.items()}
@@ -157,7 +163,7 @@ def _together(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tens
         values, layers
     )
     weights = Weights(values, {name: torch.zeros_like(p) for name, p in values.items()}, buffers, fused=False)
-    kernel = ModuleKernel(layers, weights, _masks(torch.Generator().manual_seed(0)))
+    kernel = ModuleKernel(layers, weights, _masks(torch.Generator().manual_seed(0)), dtype)
     x_RDB = x_BD.T.expand(len(starts), -1, -1)
     scores = kernel.forward(x_RDB, True).clone()
     kernel.backward(_cotangent(scores.transpose(1, 2)).T.expand_as(scores))
@@ -183,11 +189,10 @@ def _size(value: Tensor) -> float:
     return value.double().abs().nan_to_num(0.0, 0.0, 0.0).max().item() if value.numel() else 0.0
 
 
-def _alike(found: Tensor, wanted: Tensor, scale: float) -> bool:
+def _alike(found: Tensor, wanted: Tensor, scale: float, rtol: float) -> bool:
     """Whether they differ by rounding of numbers of this size; what is not finite must be so in both."""
     if not wanted.is_floating_point():
         return torch.equal(found, wanted)
-    rtol = _ALLOWED[wanted.dtype]
     return torch.allclose(found, wanted, rtol=rtol, atol=rtol * scale + 1e-30, equal_nan=True)
 
 

@@ -26,6 +26,7 @@ from nnlab.engine.fit import FitOptions, Seen, Stopped, TileData, Watch
 from nnlab.engine.modules import OwnDraws, draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
 from nnlab.engine.plan import Program, Tile
+from nnlab.engine.precision import computing, kept, kept_in
 from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays
 from nnlab.engine.starting import starting_weights
@@ -58,8 +59,7 @@ def starting_model(program: Program, run: Run, x_ND: Tensor) -> nn.Module:
         run: its seed and init.
         x_ND: the training part's inputs, for an init that looks at them.
     """
-    dtype = getattr(torch, program.settings.dtype)
-    model = module_of(program.layers, stream(run.seed, "dropout")).to(dtype)
+    model = module_of(program.layers, stream(run.seed, "dropout")).to(kept_in(program.settings.dtype))
     load_tensors(model, starting_weights(program, run, x_ND))
     return model
 
@@ -98,9 +98,10 @@ class Loop:
 
     def scores(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
         """What the network makes of rows, [B, C]."""
-        with nullcontext() if self.own_draws is None else self.own_draws():
+        dtype = self.program.settings.dtype
+        with nullcontext() if self.own_draws is None else self.own_draws(), computing(dtype, x.device):
             found: Tensor = (model or self.model)(x)
-        return found
+        return kept(found, dtype)
 
     def mean_loss(self, part: PartArrays, rows: Tensor | slice, model: nn.Module | None = None) -> Tensor:
         """The loss of these rows of a part."""
@@ -127,7 +128,7 @@ class Loop:
 
     def step(self, rows: Tensor, rate: float, momentum: float | None) -> float:
         """One step on these rows; the loss before it."""
-        largest = torch.finfo(getattr(torch, self.program.settings.dtype)).max
+        largest = torch.finfo(kept_in(self.program.settings.dtype)).max
         for group in self.optimizer.param_groups:
             group["lr"] = rate if rate <= largest else math.inf  # torch refuses a number that the dtype can't hold
             if momentum is not None and "betas" in group:

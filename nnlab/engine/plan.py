@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-import torch
-
 from nnlab.catalog.entry import configured, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
@@ -29,6 +27,7 @@ from nnlab.core.records import Run
 from nnlab.core.settings import RunSettings, Task
 from nnlab.core.spec import Spec
 from nnlab.engine.arrays import padded_rows
+from nnlab.engine.precision import kept_in
 
 # Kinds whose values are numbers that may differ between the runs of one program.
 _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction", "Probability"})
@@ -136,7 +135,7 @@ class Program:
         """Rows that each parameter's block has room for: more than it has where its layer's products are the faster for it."""
         found = {parameter.name: 0 for parameter in parameters(self.layers)}
         for name, layer in walk(self.layers):
-            dtype = getattr(torch, self.settings.dtype)
+            dtype = kept_in(self.settings.dtype)
             if isinstance(layer, Linear) and layer.outputs > 1:
                 columns = (self.batch_size, layer.inputs)
                 found[f"{name}.weight"] = padded_rows(layer.outputs, layer.inputs, *columns, dtype=dtype)

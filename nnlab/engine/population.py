@@ -19,6 +19,7 @@ from nnlab.core.rng import stream
 from nnlab.engine.arrays import end_to_end, like, padded, parts_of
 from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
 from nnlab.engine.plan import Program
+from nnlab.engine.precision import kept_in
 from nnlab.engine.rows import Batch
 from nnlab.engine.seeds import from_seeds
 from nnlab.engine.updating import Updates, is_plain_sgd, joins_parameters
@@ -40,7 +41,7 @@ class Population:
         self.runs = list(runs)
         self.rows = list(range(len(runs)))
         self.device = device
-        self.dtype: torch.dtype = getattr(torch, program.settings.dtype)
+        self.dtype = kept_in(program.settings.dtype)
         self.step = 0
         self.decay = None if program.settings.average is None else averaging_decay(program.settings.average)
         seeds = list(dict.fromkeys(run.seed for run in runs))
@@ -110,7 +111,7 @@ class Population:
         if self.program.settings.engine == "vmap":
             # One for all widths: it makes its own module of the layers.
             made = next((made[1:] for made in self.kernels.values()), None)
-            network = made or [ModuleKernel(layers, self.weights, self.masks)]
+            network = made or [ModuleKernel(layers, self.weights, self.masks, self.program.settings.dtype)]
         else:
             network = kernels(layers, self.weights, width, self.masks, training=training)
         return from_seeds(network, self.seed_of_run, width)

@@ -16,6 +16,7 @@ from nnlab.engine.arrays import wide
 from nnlab.engine.evaluate import TargetUnit
 from nnlab.engine.fit import TileData
 from nnlab.engine.plan import Program, Shape, Tile
+from nnlab.engine.precision import kept_in
 from nnlab.engine.rows import PartArrays
 
 _LOADED_BY = ("data", "target", "task", "missing", "split")
@@ -95,7 +96,7 @@ class Sources:
 
 
 def _stacked(program: Program, parts: list[Part], device: torch.device, *, balanced: bool = False) -> PartArrays:
-    dtype = getattr(torch, program.settings.dtype)
+    dtype = kept_in(program.settings.dtype)
     y = torch.from_numpy(np.stack([part.y for part in parts]))
     weights = None
     if balanced:

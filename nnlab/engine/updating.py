@@ -18,6 +18,7 @@ from nnlab.core.records import Run
 from nnlab.engine.arrays import whole, wide
 from nnlab.engine.kernels import Weights
 from nnlab.engine.plan import Program, axes_of
+from nnlab.engine.precision import kept_in
 
 # Weights of one run from which a call of PyTorch's fused rule for each run beats one pass after another over all runs (measured).
 _FUSED_FROM: Final = 8_000
@@ -62,7 +63,7 @@ class Updates:
         self.device = device
         self.axes = {name: self._of_runs([axis[name] for axis in axes]) for name in axes[0]}
         norms = [run.settings.clip_norm for run in runs if run.settings.clip_norm is not None]
-        self.max_norm = self._of_runs(norms).to(getattr(torch, program.settings.dtype)) if norms else None
+        self.max_norm = self._of_runs(norms).to(kept_in(program.settings.dtype)) if norms else None
         self.state: list[State] = []  # of each of the weights' blocks
         self.joined: Tensor | None = None
         self.one_by_one: list[_OneRun] | None = None

@@ -20,6 +20,7 @@ from nnlab.catalog.layers import Layers
 from nnlab.engine.arrays import padded
 from nnlab.engine.kernels import Weights
 from nnlab.engine.modules import StreamedDropout, dropped_units, module_of, with_parts_changed
+from nnlab.engine.precision import computing, kept
 
 Masks = Callable[[Tensor, float], Tensor]
 
@@ -31,8 +32,15 @@ class ModuleKernel:
     what a forward pass makes of them is kept.
     """
 
-    def __init__(self, layers: Layers, weights: Weights, masks: Masks) -> None:
-        self.weights = weights
+    def __init__(self, layers: Layers, weights: Weights, masks: Masks, dtype: str) -> None:
+        """
+        Args:
+            layers: of the network.
+            weights: that it reads and whose gradients it writes.
+            masks: draws dropout masks, given an array of their shape and layout, and p.
+            dtype: as `--dtype` says it.
+        """
+        self.weights, self.dtype = weights, dtype
         num_runs = next(iter(weights.parameters.values())).shape[0]
         module = module_of(layers, torch.default_generator)
         self.module = with_parts_changed(
@@ -47,7 +55,7 @@ class ModuleKernel:
         is_shared = x.stride(0) == 0
         rows = x[0].T.contiguous() if is_shared else x.transpose(1, 2).contiguous()
         self.leaves = {name: p.detach().requires_grad_(training) for name, p in self.weights.parameters.items()}
-        with torch.set_grad_enabled(training):
+        with torch.set_grad_enabled(training), computing(self.dtype, x.device):
             batched = torch.vmap(self._scores, in_dims=(0, 0, None if is_shared else 0))
             self.scores, self.buffers = batched(self.leaves, self.weights.buffers, rows)
         if not training:
@@ -62,7 +70,7 @@ class ModuleKernel:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One run's scores [B, C], and its buffers afterwards."""
         tensors = parameters | buffers
-        scores = functional_call(self.module, tensors, (x,))
+        scores = kept(functional_call(self.module, tensors, (x,)), self.dtype)
         # What the module put in the place of a buffer, functional_call has put into `tensors`.
         return scores, {name: tensors[name] for name in buffers}
 

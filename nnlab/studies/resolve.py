@@ -51,7 +51,7 @@ def resolved(settings: S) -> S:
     """The same settings with every ingredient checked and every default that needs no data filled in.
 
     `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the init and, but for a
-    person's own module, the engine; and the task, where the model has one of its own.
+    person's own module and mixed precision, the engine; and the task, where the model has one of its own.
 
     Raises:
         UsageError: an unknown name or key, a flag and a key that say different things.
@@ -68,7 +68,11 @@ def resolved(settings: S) -> S:
         raise UsageError(f"--model {model.name} gives a row's own features back. Say --task reconstruction, or auto.")
     if is_module and settings.engine == "native":
         raise UsageError(f"--engine native has no rules for the nn.Module {model}. Say auto, vmap or loop.")
-    is_own_rule = is_custom(optimizer.name)
+    is_own_rule, is_mixed = is_custom(optimizer.name), settings.dtype == "mixed"
+    if is_mixed and settings.engine == "native":
+        raise UsageError(
+            "--dtype mixed is PyTorch's autocast, which --engine native does not pass through. Say auto, vmap or loop."
+        )
     if is_own_rule and settings.engine in ("native", "vmap"):
         raise UsageError(
             f"--engine {settings.engine} moves many runs at once, and --optimizer {optimizer.name} one. Say auto or loop."
@@ -83,8 +87,10 @@ def resolved(settings: S) -> S:
             "init": Spec("as_built" if is_module else "torch_default")
             if settings.init == Spec("auto")
             else settings.init,
-            # Which engine serves a person's own is found out when they are tried.
-            "engine": "native" if settings.engine == "auto" and not (is_module or is_own_rule) else settings.engine,
+            # Which engine serves a person's own, and mixed precision, is found out when they are tried.
+            "engine": "native"
+            if settings.engine == "auto" and not (is_module or is_own_rule or is_mixed)
+            else settings.engine,
         }
     )
     for name, finder in _FINDERS.items():

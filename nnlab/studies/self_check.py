@@ -165,7 +165,7 @@ def _obstacle(runs: Sequence[Run], engine: str, dataset: Dataset) -> str | None:
         return None if is_native(program.layers) else "no kernel of its own"
     x = torch.from_numpy(sources.parts(runs[0].settings, runs[0].seed).train.x)
     starts = [starting_weights(program, run, x) for run in (runs[0], runs[-1])]
-    return what_hinders(program.layers, starts, x[:_TRIED_ROWS].to(getattr(torch, program.settings.dtype)))
+    return what_hinders(program.layers, starts, x[:_TRIED_ROWS], program.settings.dtype)
 
 
 def largest_difference(found: Sequence[Fitted], wanted: Sequence[Fitted]) -> tuple[str, float]:

@@ -68,7 +68,11 @@ class RunSettings(Settings):
         None, "Stop a run after so many epochs without a better validation loss.", metavar="EPOCHS"
     )
     average: OptionalSpec = setting(None, "Weight averaging: ema:decay=0.999.", metavar="SPEC")
-    dtype: Literal["float32", "float64", "bfloat16"] = setting("float32", "Floating point type.", panel="Machine")
+    dtype: Literal["float32", "float64", "bfloat16", "mixed"] = setting(
+        "float32",
+        "Floating point type; mixed: weights in float32, the network by autocast in bfloat16.",
+        panel="Machine",
+    )
     engine: Literal["auto", "native", "vmap", "loop"] = setting(
         "auto",
         "native: runs batched; vmap: any nn.Module batched by torch.func; loop: plain PyTorch, one by one.",

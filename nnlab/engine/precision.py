@@ -1,0 +1,34 @@
+"""What `--dtype` means to an engine: the type that numbers are kept in, and the one that a network computes in."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+import torch
+from torch import Tensor
+
+MIXED: Final = "mixed"
+
+
+def kept_in(dtype: str) -> torch.dtype:
+    """The type of weights, gradients, losses and an optimizer's state."""
+    return torch.float32 if dtype == MIXED else getattr(torch, dtype)  # type: ignore[no-any-return]
+
+
+def computing(dtype: str, device: torch.device) -> AbstractContextManager[object]:
+    """Within, PyTorch's layers compute in the type that serves each best: mixed precision by autocast, in bfloat16.
+
+    bfloat16 has float32's range, so no loss needs scaling as float16's would. What is cast is not remembered from call to call:
+    under vmap a tensor lives for one.
+
+    Source: Micikevicius et al. 2018 (weights kept in float32); Kalamkar et al. 2019 (bfloat16 without scaling).
+    """
+    if dtype != MIXED:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+
+
+def kept(scores: Tensor, dtype: str) -> Tensor:
+    """A network's scores in the type that losses are computed in."""
+    return scores.float() if dtype == MIXED else scores
