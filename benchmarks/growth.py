@@ -36,9 +36,9 @@ def growth_table(repetitions: int, *, quick: bool) -> Table:
     rows.append(("most ÷ least", "", f"{flat:.2f}", "", "", "", f"1.10: {_met(flat <= MOST_UNEVEN)}"))
     rows.append(("the last", "", "", "", figures(a_run), "", f"1 ms: {_met(cheap)}"))
     if not quick:
-        done = command(LARGEST, weigh=True)
-        within = f"1536 MiB: {_met(done.peak_mib <= MOST_MIB)}"
-        cells = f"{len(LARGEST.runs)} x {LARGEST.epochs}", "", "", figures(done.wall_s), "", f"{done.peak_mib:.0f}"
+        wall_s, peak_mib = command(LARGEST).wall_s, command(LARGEST, weigh=True).peak_mib
+        within = f"1536 MiB: {_met(peak_mib <= MOST_MIB)}"
+        cells = f"{len(LARGEST.runs)} x {LARGEST.epochs}", "", "", figures(wall_s), "", f"{peak_mib:.0f}"
         rows.append((*cells, within))
     columns = (
         "runs x epochs",

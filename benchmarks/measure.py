@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.contestants import NNLAB, Contestant
 from benchmarks.workloads import Workload
 
-_GLANCE = 0.5  # seconds between looks at the memory, of which each takes some 30 ms of a core
+_GLANCE = 0.1  # seconds between looks at the memory
 ROOT = Path(__file__).parents[1]
 Losses = Mapping[tuple[str, int], float]
 
@@ -32,7 +32,7 @@ class Process:
         wall_s: from start to end.
         printed: on stdout.
         complaint: the last line on stderr where it failed, else nothing.
-        peak_mib: the most memory that it and its workers held, where that was asked for; else nan.
+        peak_mib: the most memory that it and its workers were seen to hold, where that was asked for; else nan.
     """
 
     wall_s: float
@@ -42,7 +42,7 @@ class Process:
 
 
 def process(words: Sequence[str], folder: Path = ROOT, *, weigh: bool = False) -> Process:
-    """Run Python with these words to its end; weighing its memory takes time from it."""
+    """Run Python with these words to its end; each look at its memory takes some 30 ms of a core from it."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = perf_counter()
         child = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=out, stderr=err)

@@ -25,7 +25,7 @@ from nnlab.core.errors import UsageError
 from nnlab.engine.kernels import KERNELS, Weights, running_statistics
 from nnlab.engine.modules import draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.plan import Program
-from nnlab.engine.precision import MIXED, computing, kept, kept_in
+from nnlab.engine.precision import MIXED, computing, in_full, kept_in
 from nnlab.engine.vmapped import Masks, ModuleKernel
 
 EngineName = Literal["native", "vmap", "loop"]
@@ -119,11 +119,13 @@ def what_hinders(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: T
 
 
 @contextmanager
-def _told_as_theirs(layers: Layers, x_BD: Tensor) -> Iterator[None]:
+def _told_as_theirs(layers: Layers, x_BD: Tensor, dtype: str) -> Iterator[None]:
     """Within, a person's own module may fail; that is told to them."""
     match layers:
         case (Module(spec, row),):
-            with blamed(spec.name, f"--model {spec}, given training rows of shape {(len(x_BD), *row)}, {x_BD.dtype}"):
+            within = " under autocast in bfloat16" if dtype == MIXED else ""
+            rows = f"training rows of shape {(len(x_BD), *row)}, {x_BD.dtype}{within}"
+            with blamed(spec.name, f"--model {spec}, given {rows}"):
                 yield
         case _:
             yield
@@ -139,15 +141,15 @@ def _alone(layers: Layers, start: Mapping[str, Tensor], x_BD: Tensor, dtype: str
     module = module_of(layers, torch.Generator().manual_seed(0)).to(x_BD.dtype).train()
     load_tensors(module, start)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    with torch.enable_grad(), _told_as_theirs(layers, x_BD):
+    with torch.enable_grad(), _told_as_theirs(layers, x_BD, dtype):
         with computing(dtype, x_BD.device):
-            scores = kept(module(x_BD), dtype)
+            scores = in_full(module(x_BD), dtype)
         gradients = torch.autograd.grad(scores, list(trained.values()), _cotangent(scores), materialize_grads=True)
     found = {"the scores": scores.detach()}
     found |= {f"{_GRADIENT} {name}": g for name, g in zip(trained, gradients, strict=True)}
     found |= {f"the buffer {name}": value.clone() for name, value in tensors_of(module).items() if name not in trained}
-    with torch.no_grad(), computing(dtype, x_BD.device):
-        found["the evaluation"] = kept(module.eval()(x_BD), dtype)
+    with torch.no_grad(), _told_as_theirs(layers, x_BD, dtype), computing(dtype, x_BD.device):
+        found["the evaluation"] = in_full(module.eval()(x_BD), dtype)
     return found
 
 
@@ -191,6 +193,7 @@ def _size(value: Tensor) -> float:
 
 def _alike(found: Tensor, wanted: Tensor, scale: float, rtol: float) -> bool:
     """Whether they differ by rounding of numbers of this size; what is not finite must be so in both."""
+    wanted = wanted.to(found.dtype)  # under autocast a module alone may put a bfloat16 in a buffer's place
     if not wanted.is_floating_point():
         return torch.equal(found, wanted)
     return torch.allclose(found, wanted, rtol=rtol, atol=rtol * scale + 1e-30, equal_nan=True)

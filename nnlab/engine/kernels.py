@@ -4,7 +4,7 @@ Shapes: R runs, H units out, D units in, B rows of the batch (last, so that ever
 
 `backward` takes the gradient of the sum of all runs' losses with respect to a layer's output, and returns it with respect
 to its input. The runs share no parameter, so that is, run by run, the gradient each would have had alone. Buffers are
-made once a width and used again at every step: no memory is asked for in the loop. A gradient handed to `backward` is
+made once a width and used again at every step: a layer asks for no memory in the loop. A gradient handed to `backward` is
 the layer's to overwrite.
 """
 
@@ -61,7 +61,7 @@ class Weights:
         return {name: shaped(block, p) for block, (name, p) in zip(blocks, self.parameters.items(), strict=True)}
 
     def of_runs(self, runs: slice) -> Weights:
-        """Parameters and gradients of some of the runs, as views."""
+        """Parameters and gradients of some of the runs, as views: for a layer, not for a rule, which takes whole blocks."""
         parameters = {name: p[runs] for name, p in self.parameters.items()}
         gradients = parameters if self.fused else {name: g[runs] for name, g in self.gradients.items()}
         return Weights(parameters, gradients, {}, self.fused)

@@ -74,6 +74,7 @@ class Population:
         buffers = buffers or running_statistics(named, self.program.layers)
         self.weights = Weights(parameters, gradients, buffers, fused, joined)
         self.kernels: dict[tuple[int, bool], list[Kernel]] = {}
+        self.module: ModuleKernel | None = None
         self.losses: dict[int, _LossBuffers] = {}
 
     def keep(self, living: Sequence[int]) -> None:
@@ -110,8 +111,9 @@ class Population:
         layers = self.program.layers
         if self.program.settings.engine == "vmap":
             # One for all widths: it makes its own module of the layers.
-            made = next((made[1:] for made in self.kernels.values()), None)
-            network = made or [ModuleKernel(layers, self.weights, self.masks, self.program.settings.dtype)]
+            if self.module is None:
+                self.module = ModuleKernel(layers, self.weights, self.masks, self.program.settings.dtype)
+            network: list[Kernel] = [self.module]
         else:
             network = kernels(layers, self.weights, width, self.masks, training=training)
         return from_seeds(network, self.seed_of_run, width)

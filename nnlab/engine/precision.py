@@ -16,19 +16,23 @@ def kept_in(dtype: str) -> torch.dtype:
     return torch.float32 if dtype == MIXED else getattr(torch, dtype)  # type: ignore[no-any-return]
 
 
-def computing(dtype: str, device: torch.device) -> AbstractContextManager[object]:
+def computing(dtype: str, device: torch.device, *, batched: bool = False) -> AbstractContextManager[object]:
     """Within, PyTorch's layers compute in the type that serves each best: mixed precision by autocast, in bfloat16.
 
-    bfloat16 has float32's range, so no loss needs scaling as float16's would. What is cast is not remembered from call to call:
-    under vmap a tensor lives for one.
+    bfloat16 has float32's range, so no loss needs scaling as float16's would.
+
+    Args:
+        dtype: as `--dtype` says it.
+        device: of the network.
+        batched: vmap is called within, whose tensors end with the call: a weight is then cast at each use, not once.
 
     Source: Micikevicius et al. 2018 (weights kept in float32); Kalamkar et al. 2019 (bfloat16 without scaling).
     """
     if dtype != MIXED:
         return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=not batched)
 
 
-def kept(scores: Tensor, dtype: str) -> Tensor:
+def in_full(scores: Tensor, dtype: str) -> Tensor:
     """A network's scores in the type that losses are computed in."""
     return scores.float() if dtype == MIXED else scores

@@ -14,7 +14,8 @@ from torch import Tensor
 from nnlab.engine.arrays import padded
 from nnlab.engine.kernels import Kernel, LinearKernel
 
-# Numbers that the runs of a seed would be given, from which a product more for each seed costs less than copying them (measured).
+# Numbers that the runs of a seed would be given, from which a product more for each seed costs less than copying them (measured, on
+# a CPU; an accelerator, where it is calls that cost, copies).
 _WORTH_A_PRODUCT: Final = 30_000
 
 
@@ -27,7 +28,7 @@ def from_seeds(network: list[Kernel], seed_of_run: Tensor, width: int) -> list[K
         width: B.
     """
     first, spans = network[0], _spans(seed_of_run)
-    if isinstance(first, LinearKernel) and len(spans) > 1:
+    if isinstance(first, LinearKernel) and len(spans) > 1 and seed_of_run.device.type == "cpu":
         num_given = len(seed_of_run) // len(spans) * first.layer.inputs * width
         if num_given >= _WORTH_A_PRODUCT:
             return [LinearOfSeeds(first, spans), *network[1:]]
@@ -38,23 +39,25 @@ def _spans(seed_of_run: Tensor) -> list[tuple[int, slice]]:
     """The runs of a seed, wherever they stand side by side."""
     seeds = seed_of_run.tolist()
     found = []
-    for seed, places in groupby(range(len(seeds)), key=seeds.__getitem__):
-        first, *_, last = [*places] * 2
-        found.append((seed, slice(first, last + 1)))
+    for seed, group in groupby(range(len(seeds)), key=seeds.__getitem__):
+        places = list(group)
+        found.append((seed, slice(places[0], places[-1] + 1)))
     return found
 
 
 class RowsOfRuns:
-    """Every run's rows: a copy of its seed's, or where there is one seed a view of them."""
+    """Every run's rows: a copy of its seed's, or where all runs have one seed a view of them."""
 
     def __init__(self, seed_of_run: Tensor) -> None:
         self.seed_of_run = seed_of_run
+        seeds = set(seed_of_run.tolist())
+        self.only = seeds.pop() if len(seeds) == 1 else None
         self.rows: Tensor | None = None
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         num_runs = len(self.seed_of_run)
-        if x.shape[0] == 1:
-            return x.expand(num_runs, -1, -1)
+        if self.only is not None:
+            return x[self.only].expand(num_runs, -1, -1)
         if self.rows is None:
             self.rows = padded(num_runs, *x.shape[1:], dtype=x.dtype, device=x.device)
         return torch.index_select(x, 0, self.seed_of_run, out=self.rows)

@@ -20,7 +20,7 @@ from nnlab.catalog.layers import Layers
 from nnlab.engine.arrays import padded
 from nnlab.engine.kernels import Weights
 from nnlab.engine.modules import StreamedDropout, dropped_units, module_of, with_parts_changed
-from nnlab.engine.precision import computing, kept
+from nnlab.engine.precision import computing, in_full
 
 Masks = Callable[[Tensor, float], Tensor]
 
@@ -55,7 +55,7 @@ class ModuleKernel:
         is_shared = x.stride(0) == 0
         rows = x[0].T.contiguous() if is_shared else x.transpose(1, 2).contiguous()
         self.leaves = {name: p.detach().requires_grad_(training) for name, p in self.weights.parameters.items()}
-        with torch.set_grad_enabled(training), computing(self.dtype, x.device):
+        with torch.set_grad_enabled(training), computing(self.dtype, x.device, batched=True):
             batched = torch.vmap(self._scores, in_dims=(0, 0, None if is_shared else 0))
             self.scores, self.buffers = batched(self.leaves, self.weights.buffers, rows)
         if not training:
@@ -70,7 +70,7 @@ class ModuleKernel:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One run's scores [B, C], and its buffers afterwards."""
         tensors = parameters | buffers
-        scores = kept(functional_call(self.module, tensors, (x,)), self.dtype)
+        scores = in_full(functional_call(self.module, tensors, (x,)), self.dtype)
         # What the module put in the place of a buffer, functional_call has put into `tensors`.
         return scores, {name: tensors[name] for name in buffers}
 
@@ -105,9 +105,10 @@ class _BatchedDropout(nn.Module):
         return _Dropped.apply(x, self) if self.training else x  # type: ignore[no-untyped-call]
 
     def mask(self, x: Tensor) -> Tensor:
-        """0 or 1 / (1 - p) for each unit of x [R, B, ...]."""
+        """0 or 1 / (1 - p) for each unit of x [R, B, ...]; in float32 at least, as a narrow type would round every unit alike."""
         units = dropped_units(x.shape[1:], whole_channels=self.whole_channels)
-        drawn = self.masks(x.new_empty(x.shape[0], math.prod(units), x.shape[1]), self.p)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        drawn = self.masks(x.new_empty(x.shape[0], math.prod(units), x.shape[1], dtype=dtype), self.p)
         return drawn.transpose(1, 2).reshape(*x.shape[:2], *units, *(1,) * (x.ndim - 2 - len(units)))
 
 
@@ -117,7 +118,7 @@ class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, part: _BatchedDropout) -> Tensor:
         """The product with rows that all runs share: they are of one seed, and so is the mask."""
-        return x * part.mask(x.expand(part.num_runs, *x.shape))[0]
+        return (x * part.mask(x.expand(part.num_runs, *x.shape))[0]).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -127,4 +128,4 @@ class _Dropped(torch.autograd.Function):
     def vmap(info: Any, in_dims: Any, x: Tensor, part: _BatchedDropout) -> tuple[Tensor, int]:  # noqa: ARG004
         """The product for every run."""
         x = x.movedim(in_dims[0], 0)
-        return x * part.mask(x), 0
+        return (x * part.mask(x)).to(x.dtype), 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from nnlab.catalog.custom import is_custom
 from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.layers import is_random
 from nnlab.catalog.rate_tables import lr_table
@@ -107,15 +108,16 @@ class Training:
         """Put an engine in the place of `auto`, and refuse one that can't do what was asked of it."""
         tried: dict[object, Choice] = {}
         settled: list[Run] = []
-        chosen_for: dict[
-            tuple[int, str], RunSettings
-        ] = {}  # by settings and engine: runs of one arm go on sharing theirs
+        # By settings and engine: runs of one arm go on sharing theirs.
+        chosen_for: dict[tuple[int, str], RunSettings] = {}
         for run in self.runs:
             settings = run.settings
             if settings.engine in ("native", "loop"):
                 settled.append(run)
                 continue
-            key = settings.engine, settings.dtype, settings.model, settings.activation, self.sources.shape(run)
+            own_rule = settings.optimizer.name if is_custom(settings.optimizer.name) else ""
+            asked = settings.engine, settings.dtype, own_rule
+            key = *asked, settings.model, settings.activation, self.sources.shape(run)
             if key not in tried:
                 tried[key] = self._choice(run)
             engine = tried[key].engine

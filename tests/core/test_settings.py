@@ -140,7 +140,7 @@ GIVEN: Final = st.fixed_dictionaries(
         "validation": st.floats(0, 0.999),
         "shuffle": st.booleans(),
         "threshold_loss": st.one_of(st.just("auto"), st.floats(-1e9, 1e9)),
-        "dtype": st.sampled_from(["float32", "float64", "bfloat16"]),
+        "dtype": st.sampled_from(["float32", "float64", "bfloat16", "mixed"]),
     },
 )
 

@@ -67,6 +67,33 @@ class Remembers(nn.Module):
         return self.linear((x - self.mean) @ self.mix * self.still)
 
 
+class RemembersHidden(nn.Module):
+    """A buffer that what a layer gives takes the place of: under autocast a bfloat16."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(features, 8), nn.Linear(8, outputs)
+        self.register_buffer("seen", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        if self.training:
+            self.seen = h.detach().mean(0)
+        return self.last((h - self.seen).relu())
+
+
+class OnlyInFloat32(nn.Module):
+    """Adds what a layer gives to an array of its own, which has to have its type: under autocast it has not."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.linear(x)
+        return x.new_zeros(h.shape).index_add(0, torch.arange(len(h)), h)
+
+
 class Tied(nn.Module):
     """One weight, used in two places."""
 

@@ -6,15 +6,21 @@ from typing import Final
 
 import pytest
 import torch
-from problems import SOURCES, runs_of, trained
+from problems import CPU, SOURCES, runs_of, trained
+from test_own_modules import own
 from torch import nn
 
 from nnlab.core.errors import UsageError
+from nnlab.core.records import Run
 from nnlab.core.rng import stream
+from nnlab.core.settings import ExperimentSettings
 from nnlab.engine.choice import chosen
+from nnlab.engine.executors import Machine
 from nnlab.engine.looped import starting_model
+from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import program_of
 from nnlab.engine.starting import starting_weights
+from nnlab.studies.running import Training
 
 DIGITS: Final = {
     "data": "digits",
@@ -33,6 +39,8 @@ MODELS: Final = [
     "conv1d:channels=4:norm=group",
     "transformer:width=8:heads=2",
 ]
+# What a module puts in a buffer's place is kept as it is by the loop; batched runs keep theirs in the buffer's own type.
+TYPES: Final = {"vmap": {torch.float32}, "loop": {torch.float32, torch.bfloat16}}
 
 
 def plain_loop(settings: dict[str, object]) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -91,6 +99,94 @@ def test_the_catalogue_trains_in_mixed_precision_side_by_side(model):
             if wanted.is_floating_point():
                 assert found.weights[name].dtype == torch.float32
                 assert (found.weights[name] - wanted).abs().max() <= 0.05 * wanted.abs().max().clamp_min(0.1)
+
+
+def carried_out(runs: list[Run]) -> dict[str, Fitted]:
+    """The finished runs, each by the engine that is found for it."""
+    settings = runs[0].settings
+    training = Training(runs, ExperimentSettings.checked({"data": str(settings.data)}), SOURCES.dataset(settings))
+    training.machine = Machine(CPU, 1)
+    training.rehearse()
+    finished: list[Fitted] = []
+    training.carry_out(on_finished=finished.extend, keep_weights=True)
+    return {fitted.record.run.run_id: fitted for fitted in finished}
+
+
+@pytest.mark.parametrize(
+    ("model", "engine"),
+    [
+        ("Plain:norm=true:dropout=0.2", "vmap"),
+        ("RemembersHidden", "vmap"),
+        ("Remembers", "vmap"),
+        ("Branches", "loop"),
+        ("InPlace", "loop"),
+        ("OwnGradient", "loop"),
+        ("Recurrent", "loop"),
+    ],
+)
+def test_a_persons_own_module_learns_in_mixed_precision(model, engine):
+    problem = {"data": "moons:samples=200", "model": own(model), "batch_size": 20, "epochs": 8, "dtype": "mixed"}
+    for fitted in carried_out(runs_of(problem, lrs=[0.03, 0.1], seeds=[0, 1])).values():
+        assert (fitted.record.status, fitted.record.engine) == ("done", engine)
+        assert fitted.record.curves["train_loss"][-1] < fitted.record.curves["train_loss"][0]
+        assert {value.dtype for value in (fitted.weights or {}).values() if value.is_floating_point()} <= TYPES[engine]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"data": "linear_regression:samples=200:features=8", "model": own("OneNumber")},
+        {"data": "linear_regression:samples=200", "model": "mlp:hidden=8", "loss": "huber"},
+        {
+            "data": "moons:samples=200",
+            "model": "mlp:hidden=8",
+            "loss": "focal",
+            "early_stop": 2,
+            "average": "ema:decay=0.5",
+        },
+        {
+            "data": "moons:samples=200",
+            "model": "mlp:hidden=8",
+            "optimizer": "adam",
+            "clip_norm": 0.5,
+            "schedule": "cosine",
+        },
+        {"data": "blobs:samples=200", "model": "lstm:hidden=3"},
+        {"data": "blobs:samples=200", "model": "autoencoder:hidden=8:code=2"},
+    ],
+    ids=lambda problem: problem["model"].rpartition("/")[2] + " " + str(problem.get("loss", "")),
+)
+def test_every_task_learns_in_mixed_precision(problem):
+    for fitted in carried_out(
+        runs_of({"epochs": 8, "batch_size": 20, "dtype": "mixed", **problem}, lrs=[0.02])
+    ).values():
+        assert fitted.record.status == "done"
+        assert fitted.record.curves["train_loss"][-1] < fitted.record.curves["train_loss"][0]
+
+
+def test_dropout_scales_by_no_rounded_number():
+    """In bfloat16 1 / (1 - 0.1) would be 0.16 % too small: of so many units the mean shows it."""
+    problem = {**DIGITS, "model": "mlp:hidden=32:dropout=0.1", "steps": 3}
+    found, wanted = (trained(runs_of(problem), engine=engine)["|0.1|0"].weights for engine in ("vmap", "loop"))
+    assert found is not None
+    assert wanted is not None
+    for name, value in wanted.items():
+        assert (found[name] - value).abs().max() <= 2e-3 * value.abs().max()
+
+
+@pytest.mark.parametrize("arms", [("sgd", own("nesterov")), (own("nesterov"), "sgd")], ids=["own last", "own first"])
+def test_each_arm_has_the_engine_that_its_optimizer_allows(arms):
+    problem = {"data": "moons:samples=70", "model": "mlp:hidden=5", "epochs": 2, "dtype": "mixed"}
+    runs = [run for arm in arms for run in runs_of({**problem, "optimizer": arm}, name=arm)]
+    engines = {run_id.partition("|")[0]: fitted.record.engine for run_id, fitted in carried_out(runs).items()}
+    assert engines == {"sgd": "vmap", own("nesterov"): "loop"}
+
+
+def test_what_fails_under_autocast_alone_is_told_as_such():
+    problem = {"data": "moons:samples=70", "model": own("OnlyInFloat32"), "epochs": 1}
+    carried_out(runs_of(problem))
+    with pytest.raises(UsageError, match="OnlyInFloat32, given training rows.*under autocast in bfloat16"):
+        carried_out(runs_of({**problem, "dtype": "mixed"}))
 
 
 @pytest.mark.parametrize(
