@@ -160,9 +160,14 @@ def known(layer: Module) -> Known:
     return Known(
         parameters=tuple(trained_parameters(module)),
         units=max(sum(sizes) // _TRIED_ROWS, layer.outputs),
-        mixes_rows=any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in leaves(module)),
+        mixes_rows=any(is_batch_norm(part) for part in leaves(module)),
         draws_globally=drew,
     )
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether what it gives for a row hangs on the other rows."""
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
 def leaves(module: nn.Module) -> list[nn.Module]:

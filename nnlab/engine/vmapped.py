@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nnlab.catalog.layers import Layers
+from nnlab.catalog.module_layer import is_batch_norm
 from nnlab.engine.arrays import padded
 from nnlab.engine.kernels import Weights
 from nnlab.engine.modules import StreamedDropout, dropped_units, module_of, with_parts_changed
-from nnlab.engine.precision import computing, in_full
+from nnlab.engine.precision import MIXED, computing, in_full
 
 Masks = Callable[[Tensor, float], Tensor]
 
@@ -46,6 +47,10 @@ class ModuleKernel:
         self.module = with_parts_changed(
             module, lambda part: isinstance(part, StreamedDropout), lambda part: _BatchedDropout(part, masks, num_runs)
         ).requires_grad_(False)
+        if dtype == MIXED:
+            # vmap's rule for batch norm takes rows in the type of its statistics alone.
+            for part in filter(is_batch_norm, self.module.modules()):
+                part.register_forward_pre_hook(lambda _, x: (in_full(x[0], dtype),))
         self.out: dict[int, Tensor] = {}
 
     def forward(self, x: Tensor, training: bool) -> Tensor:

@@ -13,6 +13,7 @@ from nnlab.core.settings import (
     CompareScheduleSettings,
     CompareSettings,
 )
+from nnlab.engine import plan
 from nnlab.engine.plan import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
@@ -93,6 +94,17 @@ def test_runs_of_one_seed_share_parts_batches_and_starting_weights_across_arms()
     # Batches and dropout masks come from streams of the seed alone (tests/engine holds the engine to that).
     for start in starts:
         assert all(torch.equal(start[name], starts[0][name]) for name in start)
+
+
+def test_an_arm_is_planned_once_for_all_its_seeds(monkeypatch):
+    experiment, sources = varied("optimizer=sgd,adam", "lr=0.1,1", seeds="5"), Sources()
+    assert len({id(run.settings) for run in experiment.runs}) == 4
+    asked = []
+    monkeypatch.setattr(plan, "program_of", lambda run, shape: asked.append(run) or program_of(run, shape))
+    tiles = plan.tiles_of(experiment.runs, sources.shape)
+    assert len(asked) == 4
+    assert sorted(run.run_id for tile in tiles for run in tile.runs) == sorted(run.run_id for run in experiment.runs)
+    assert {tile.program.settings.optimizer.name for tile in tiles} == {"sgd", "adam"}
 
 
 def test_more_levels_and_seeds_belong_to_the_same_experiment_and_keep_their_runs():
