@@ -21,7 +21,7 @@ from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_for
 from nnlab.engine.plan import Program
 from nnlab.engine.precision import kept_in
 from nnlab.engine.rows import Batch
-from nnlab.engine.seeds import from_seeds
+from nnlab.engine.seeds import SharedMasks, from_seeds
 from nnlab.engine.updating import Updates, is_plain_sgd, joins_parameters
 from nnlab.engine.vmapped import ModuleKernel
 
@@ -46,7 +46,7 @@ class Population:
         self.decay = None if program.settings.average is None else averaging_decay(program.settings.average)
         seeds = list(dict.fromkeys(run.seed for run in runs))
         self.seed_of_run = torch.tensor([seeds.index(run.seed) for run in runs], device=device)
-        self.dropout = {seed: stream(seed, "dropout") for seed in seeds}
+        self.masks = SharedMasks(self.seed_of_run, [stream(seed, "dropout") for seed in seeds])
         self.updates = Updates(program, runs, device)
         self.averaged: list[Tensor] | None = None  # laid out as the weights' blocks
         stacked = {name: torch.stack([start[name] for start in starts]).to(device) for name in starts[0]}
@@ -83,22 +83,12 @@ class Population:
         self.runs = [self.runs[i] for i in living]
         self.rows = [self.rows[i] for i in living]
         self.seed_of_run = self.seed_of_run[chosen]
+        self.masks = SharedMasks(self.seed_of_run, self.masks.streams)
         self.updates.keep(living, chosen)
         buffers = {name: value[chosen] for name, value in self.weights.buffers.items()}
         if self.averaged is not None:
             self.averaged = [block[chosen] for block in self.averaged]
         self._take({name: value[chosen] for name, value in self.weights.parameters.items()}, buffers)
-
-    def masks(self, x: Tensor, p: float) -> Tensor:
-        """Dropout masks for `x` [R, H, B], 0 or 1 / (1 - p), in its layout; runs of one seed share theirs."""
-        mask = like(x)
-        seeds = list(self.dropout)
-        living = set(self.seed_of_run.tolist())
-        for index, seed in enumerate(seeds):
-            if index in living:
-                kept = torch.rand(*x.shape[1:], generator=self.dropout[seed], dtype=torch.float64) >= p
-                mask[self.seed_of_run == index] = kept.to(mask) / (1 - p)
-        return mask
 
     def scores(self, batch: Batch, *, training: bool) -> Tensor:
         """Scores [R, C, B], in a buffer that the next call overwrites."""

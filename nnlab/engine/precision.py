@@ -13,7 +13,7 @@ MIXED: Final = "mixed"
 
 def kept_in(dtype: str) -> torch.dtype:
     """The type of weights, gradients, losses and an optimizer's state."""
-    return torch.float32 if dtype == MIXED else getattr(torch, dtype)  # type: ignore[no-any-return]
+    return torch.float32 if dtype == MIXED else getattr(torch, dtype)
 
 
 def computing(dtype: str, device: torch.device, *, batched: bool = False) -> AbstractContextManager[object]:

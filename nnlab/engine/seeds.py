@@ -1,17 +1,18 @@
-"""How the rows of each seed reach its runs.
+"""What the runs of a seed share: how its rows reach them, and their dropout masks.
 
 Shapes: S seeds, R runs, H units out, D features, B rows of a batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from nnlab.engine.arrays import padded
+from nnlab.engine.arrays import like, padded
 from nnlab.engine.kernels import Kernel, LinearKernel
 
 # Numbers that the runs of a seed would be given, from which a product more for each seed costs less than copying them (measured, on
@@ -82,3 +83,25 @@ class LinearOfSeeds:
         for _, span, part in self.parts:
             part.backward(d[span])
         return d
+
+
+class SharedMasks:
+    """Dropout masks, drawn once a seed.
+
+    An object of its own, so that no layer that draws them holds on to the population that holds the layer: a circle stays in memory
+    until Python looks for circles, and a worker with a dozen large tensors to a tile seldom has it look.
+
+    Attributes:
+        streams: of the seeds.
+    """
+
+    def __init__(self, seed_of_run: Tensor, streams: Sequence[torch.Generator]) -> None:
+        self.seed_of_run, self.streams = seed_of_run, streams
+
+    def __call__(self, x: Tensor, p: float) -> Tensor:
+        """Masks for `x` [R, H, B], 0 or 1 / (1 - p), in its layout."""
+        mask = like(x)
+        for seed in sorted(set(self.seed_of_run.tolist())):
+            kept = torch.rand(*x.shape[1:], generator=self.streams[seed], dtype=torch.float64) >= p
+            mask[self.seed_of_run == seed] = kept.to(mask) / (1 - p)
+        return mask

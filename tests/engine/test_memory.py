@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from problems import CPU, SOURCES, numbers, runs_of
+from problems import CPU, SOURCES, numbers, runs_of, trained
 
+from nnlab.engine import fit as fitting
+from nnlab.engine import seeds
 from nnlab.engine.fit import FitOptions, fit
 from nnlab.engine.halving import fit_in_memory
 from nnlab.engine.plan import tiles_of
+from nnlab.engine.population import Population
 
 SETTINGS = {"data": "moons:samples=90", "model": "mlp:hidden=7x5", "batch_size": 16, "epochs": 2}
 OPTIONS = FitOptions(CPU, keep_weights=True)
@@ -70,7 +75,7 @@ def test_any_other_error_is_not_taken_for_a_lack_of_memory():
 LIMITED = """
 import resource, sys
 sys.path[:0] = [TESTS]
-from problems import CPU, SOURCES, numbers, runs_of
+from problems import CPU, SOURCES, numbers, runs_of, trained
 import torch
 from nnlab.engine.fit import FitOptions, fit
 from nnlab.engine.halving import fit_in_memory
@@ -94,3 +99,34 @@ def test_memory_that_really_runs_out_is_got_along_with():
     code = LIMITED.replace("TESTS", repr(str(Path(__file__).parents[1])))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("32 32 {'done'} True\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "engine"),
+    [
+        ({"data": "blobs:samples=200:features=40", "model": "mlp:hidden=8", "optimizer": "adam"}, "native"),
+        ({"data": "moons:samples=60", "model": "mlp:hidden=8:dropout=0.2:norm=batch:residual=true"}, "native"),
+        ({"data": "blobs:samples=60:features=12", "model": "conv1d:channels=4:dropout=0.1"}, "native"),
+        ({"data": "blobs:samples=60:features=6", "model": "gru:hidden=3:layers=2:dropout=0.1"}, "native"),
+        ({"data": "moons:samples=60", "model": "mlp:hidden=8:dropout=0.2", "average": "ema:decay=0.5"}, "vmap"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["model"],
+)
+def test_a_tile_that_is_over_holds_no_memory_until_python_looks_for_circles(settings, engine, monkeypatch):
+    made: list[weakref.ref[Population]] = []
+
+    class Followed(Population):
+        def __init__(self, *given: object) -> None:
+            super().__init__(*given)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(fitting, "Population", Followed)
+    monkeypatch.setattr(seeds, "_WORTH_A_PRODUCT", 0)
+    gc.collect()
+    gc.disable()
+    try:
+        trained(runs_of({**settings, "epochs": 2}, lrs=[0.01, 0.1, 1e30], seeds=[0, 1]), engine=engine)
+        assert made
+        assert not any(population() for population in made)
+    finally:
+        gc.enable()
