@@ -133,9 +133,9 @@ def shaped(block: Tensor, like: Tensor) -> Tensor:
     return block.as_strided((block.shape[0], *like.shape[1:]), (block.shape[1], *like.stride()[1:]))
 
 
-def end_to_end(arrays: Mapping[str, Tensor]) -> Tensor:
+def end_to_end(arrays: Mapping[str, Tensor], out: Tensor | None = None) -> Tensor:
     """Padded arrays, all of a run in one block [R, P]: a copy, of which `parts_of` gives the arrays back."""
-    return torch.cat([whole(x) for x in arrays.values()], dim=1)
+    return torch.cat([whole(x) for x in arrays.values()], dim=1, out=out)
 
 
 def parts_of(joined: Tensor, like: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ from nnlab.core.errors import UsageError
 from nnlab.engine.kernels import KERNELS, Weights, running_statistics
 from nnlab.engine.modules import draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.plan import Program
-from nnlab.engine.precision import MIXED, computing, in_full, kept_in
+from nnlab.engine.precision import MIXED, kept_in, scores_of
 from nnlab.engine.vmapped import Masks, ModuleKernel
 
 EngineName = Literal["native", "vmap", "loop"]
@@ -142,14 +142,13 @@ def _alone(layers: Layers, start: Mapping[str, Tensor], x_BD: Tensor, dtype: str
     load_tensors(module, start)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     with torch.enable_grad(), _told_as_theirs(layers, x_BD, dtype):
-        with computing(dtype, x_BD.device):
-            scores = in_full(module(x_BD), dtype)
+        scores = scores_of(module, x_BD, dtype)
         gradients = torch.autograd.grad(scores, list(trained.values()), _cotangent(scores), materialize_grads=True)
     found = {"the scores": scores.detach()}
     found |= {f"{_GRADIENT} {name}": g for name, g in zip(trained, gradients, strict=True)}
     found |= {f"the buffer {name}": value.clone() for name, value in tensors_of(module).items() if name not in trained}
-    with torch.no_grad(), _told_as_theirs(layers, x_BD, dtype), computing(dtype, x_BD.device):
-        found["the evaluation"] = in_full(module.eval()(x_BD), dtype)
+    with torch.no_grad(), _told_as_theirs(layers, x_BD, dtype):
+        found["the evaluation"] = scores_of(module.eval(), x_BD, dtype)
     return found
 
 

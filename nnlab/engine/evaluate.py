@@ -69,6 +69,7 @@ class Evaluation:
 
     def _metrics(self, population: Population, all_scores: Tensor) -> dict[str, Tensor]:
         y = self.rows.part.y.movedim(1, -1)
+        # Indexing keeps the strides that one seed's view has, and so the order of sums; index_select would not.
         y = y if y.shape[0] == 1 else y[population.seed_of_run]
         program = self.program
         if self.unit is None:

@@ -26,7 +26,7 @@ from nnlab.engine.fit import FitOptions, Seen, Stopped, TileData, Watch
 from nnlab.engine.modules import OwnDraws, draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
 from nnlab.engine.plan import Program, Tile
-from nnlab.engine.precision import computing, in_full, kept_in
+from nnlab.engine.precision import kept_in, scores_of
 from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays
 from nnlab.engine.starting import starting_weights
@@ -98,10 +98,8 @@ class Loop:
 
     def scores(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
         """What the network makes of rows, [B, C]."""
-        dtype = self.program.settings.dtype
-        with nullcontext() if self.own_draws is None else self.own_draws(), computing(dtype, x.device):
-            found: Tensor = (model or self.model)(x)
-        return in_full(found, dtype)
+        with nullcontext() if self.own_draws is None else self.own_draws():
+            return scores_of(model or self.model, x, self.program.settings.dtype)
 
     def mean_loss(self, part: PartArrays, rows: Tensor | slice, model: nn.Module | None = None) -> Tensor:
         """The loss of these rows of a part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -31,6 +32,12 @@ def computing(dtype: str, device: torch.device, *, batched: bool = False) -> Abs
     if dtype != MIXED:
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16, cache_enabled=not batched)
+
+
+def scores_of(module: Callable[[Tensor], Tensor], x: Tensor, dtype: str) -> Tensor:
+    """What a network makes of rows, computed as `--dtype` says it, in the type that losses are computed in."""
+    with computing(dtype, x.device):
+        return in_full(module(x), dtype)
 
 
 def in_full(scores: Tensor, dtype: str) -> Tensor:

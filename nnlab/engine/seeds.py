@@ -86,7 +86,7 @@ class LinearOfSeeds:
 
 
 class SharedMasks:
-    """Dropout masks, drawn once a seed.
+    """Dropout masks, drawn once a seed from its own stream.
 
     An object of its own, so that no layer that draws them holds on to the population that holds the layer: a circle stays in memory
     until Python looks for circles, and a worker with a dozen large tensors to a tile seldom has it look.
@@ -96,12 +96,15 @@ class SharedMasks:
     """
 
     def __init__(self, seed_of_run: Tensor, streams: Sequence[torch.Generator]) -> None:
-        self.seed_of_run, self.streams = seed_of_run, streams
+        self.streams, self.spans = streams, _spans(seed_of_run)
 
     def __call__(self, x: Tensor, p: float) -> Tensor:
         """Masks for `x` [R, H, B], 0 or 1 / (1 - p), in its layout."""
         mask = like(x)
-        for seed in sorted(set(self.seed_of_run.tolist())):
-            kept = torch.rand(*x.shape[1:], generator=self.streams[seed], dtype=torch.float64) >= p
-            mask[self.seed_of_run == seed] = kept.to(mask) / (1 - p)
+        kept = {
+            seed: torch.rand(*x.shape[1:], generator=self.streams[seed], dtype=torch.float64) >= p
+            for seed in {seed for seed, _ in self.spans}
+        }
+        for seed, span in self.spans:
+            mask[span] = kept[seed].to(mask) / (1 - p)
         return mask

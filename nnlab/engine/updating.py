@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
 from nnlab.core.records import Run
-from nnlab.engine.arrays import whole, wide
+from nnlab.engine.arrays import end_to_end, whole, wide
 from nnlab.engine.kernels import Weights
 from nnlab.engine.plan import Program, axes_of
 from nnlab.engine.precision import kept_in
@@ -109,12 +109,10 @@ class Updates:
 
     def _gradients(self, weights: Weights) -> list[Tensor]:
         """The gradients by the weights' blocks."""
-        blocks = [whole(g) for g in weights.gradients.values()]
         if weights.joined is None:
-            return blocks
-        if self.joined is None:
-            self.joined = torch.empty_like(weights.joined)
-        return [torch.cat(blocks, dim=1, out=self.joined)]
+            return [whole(g) for g in weights.gradients.values()]
+        self.joined = end_to_end(weights.gradients, out=self.joined)
+        return [self.joined]
 
     @cached_property
     def is_fused(self) -> bool:

@@ -50,7 +50,7 @@ class ModuleKernel:
         if dtype == MIXED:
             # vmap's rule for batch norm takes rows in the type of its statistics alone.
             for part in filter(is_batch_norm, self.module.modules()):
-                part.register_forward_pre_hook(lambda _, x: (in_full(x[0], dtype),))
+                part.register_forward_pre_hook(lambda _, x: (x[0].float(),))
         self.out: dict[int, Tensor] = {}
 
     def forward(self, x: Tensor, training: bool) -> Tensor:

@@ -168,8 +168,8 @@ def test_every_task_learns_in_mixed_precision(problem):
 
 def test_dropout_of_bfloat16_scales_by_no_rounded_number():
     """In bfloat16 1 / (1 - 0.1) is 0.16 % too small; rounding each product alone errs to both sides."""
-    keeps_all = lambda x, p: torch.full_like(x, 1 / (1 - p))  # noqa: E731
-    part = _BatchedDropout(StreamedDropout(0.1, torch.Generator()), keeps_all, 1)
+    all_kept = StreamedDropout(0.1, torch.Generator())
+    part = _BatchedDropout(all_kept, lambda x, p: torch.full_like(x, 1 / (1 - p)), 1)
     x = torch.linspace(1, 2, 1024).bfloat16().view(1, 32, 32)
     dropped = torch.vmap(part)(x)
     assert dropped.dtype == torch.bfloat16
