@@ -13,9 +13,9 @@ from torch import nn
 
 from benchmarks.contestant import spent_on
 from benchmarks.tables import Table, figures
-from nnlab.diagnostics.gradient_report import Method
-from nnlab.diagnostics.gradients import check_subject
-from nnlab.diagnostics.subjects import Subject, of_module
+from nnlab.diagnostics.gradcheck.checking import check_subject
+from nnlab.diagnostics.gradcheck.gradient_report import Method
+from nnlab.diagnostics.gradcheck.subjects import Subject, of_module
 
 ROWS = 4
 

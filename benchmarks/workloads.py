@@ -232,8 +232,8 @@ LARGEST: Workload = _more_of(WORKLOADS["B"], 256, 64, 50)
 
 def arrays_of(workload: Workload) -> dict[str, np.ndarray]:
     """x_train [S, N, D] float32, y_train [S, N] int64, and the same of `val` and `test`: nnlab's own division, by seed."""
-    from nnlab.catalog.data import load
-    from nnlab.catalog.parts import divide
+    from nnlab.data.loading import load
+    from nnlab.data.parts import divide
 
     dataset = load(parse_spec(workload.data, what="--data"))
     each = [divide(dataset, seed=seed, validation=0.2, test=0.2) for seed in workload.seeds]

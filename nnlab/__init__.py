@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nnlab.lab.results import Results
-    from nnlab.lab.running import run
+    from nnlab.api import run
+    from nnlab.experiments.results import Results
 
 __version__ = "0.1.0"
 __all__ = ["Results", "__version__", "run"]
@@ -21,11 +21,11 @@ __all__ = ["Results", "__version__", "run"]
 def __getattr__(name: str) -> object:
     """`run` and `Results`, loaded when they are asked for: the program itself starts without them."""
     if name == "run":
-        from nnlab.lab.running import run
+        from nnlab.api import run
 
         return run
     if name == "Results":
-        from nnlab.lab.results import Results
+        from nnlab.experiments.results import Results
 
         return Results
     raise AttributeError(f"module 'nnlab' has no attribute {name!r}")

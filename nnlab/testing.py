@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nnlab.diagnostics.gradient_report import Method, Report
-from nnlab.diagnostics.gradients import check_subject
-from nnlab.diagnostics.subjects import of_function, of_module
+from nnlab.diagnostics.gradcheck.checking import check_subject
+from nnlab.diagnostics.gradcheck.gradient_report import Method, Report
+from nnlab.diagnostics.gradcheck.subjects import of_function, of_module
 
 
 def assert_gradients(

@@ -12,12 +12,12 @@ from typing import Final
 
 import torch
 
-from nnlab.core.records import Run
-from nnlab.core.settings import RunSettings
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.sources import Sources
-from nnlab.studies.resolve import fitted_to, resolved
+from nnlab.ingredients.resolve import fitted_to, resolved
+from nnlab.settings import RunSettings
+from nnlab.settings.run_records import Run
 
 SOURCES: Final = Sources()  # data are loaded and divided once for all tests
 CPU: Final = torch.device("cpu")

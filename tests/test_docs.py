@@ -19,27 +19,27 @@ import pandas as pd
 import pytest
 import typer
 
+from nnlab import settings
 from nnlab.analysis.comparisons import comparison_rows
 from nnlab.analysis.selection import Selection
 from nnlab.analysis.summaries import summary_rows
 from nnlab.catalog.metrics import METRICS
 from nnlab.cli.app import app
-from nnlab.core import settings
+from nnlab.commands.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
+from nnlab.commands.compare_init import COMPARE_INIT
+from nnlab.commands.gradcheck import planned
+from nnlab.commands.neuron import neuron
+from nnlab.commands.sweep_lr import SWEEP_LR
+from nnlab.commands.train import TRAIN
 from nnlab.core.errors import NnlabError
-from nnlab.diagnostics.signals import COLUMNS as SIGNALS
-from nnlab.diagnostics.step_curve import StepError
-from nnlab.lab import answers
-from nnlab.lab.given import gathered
+from nnlab.diagnostics.chain.explanation import COLUMNS as CHAIN_COLUMNS
+from nnlab.diagnostics.gradcheck.step_curve import StepError
+from nnlab.diagnostics.signals.layer_signals import COLUMNS as SIGNALS
+from nnlab.experiments import answer_files as answers
+from nnlab.settings.given import gathered
 from nnlab.storage import csv_files
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.manifest import MANIFEST, Manifest
-from nnlab.studies.chain import COLUMNS as CHAIN_COLUMNS
-from nnlab.studies.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
-from nnlab.studies.compare_init import COMPARE_INIT
-from nnlab.studies.gradcheck import planned
-from nnlab.studies.neuron import neuron
-from nnlab.studies.sweep_lr import SWEEP_LR
-from nnlab.studies.train import TRAIN
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"

@@ -3,13 +3,13 @@
 import torch
 
 from nnlab.catalog.constant_scores import where_slope_vanishes
-from nnlab.catalog.index import names_for
 from nnlab.catalog.losses import LOSSES, Loss
 from nnlab.core.kinds import Positive
-from nnlab.diagnostics.gradient_report import Method
-from nnlab.diagnostics.gradients import check_subject
-from nnlab.diagnostics.known_subjects import catalogue_subjects
-from nnlab.studies.listing import names_frame
+from nnlab.diagnostics.gradcheck.checking import check_subject
+from nnlab.diagnostics.gradcheck.gradient_report import Method
+from nnlab.diagnostics.gradcheck.known_subjects import catalogue_subjects
+from nnlab.ingredients.index import names_for
+from nnlab.ingredients.listing import names_frame
 from tests.cli.commands import nnlab
 from tests.problems import numbers, runs_of, trained
 

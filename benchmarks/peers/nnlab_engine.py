@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.contestant import Trained, answer, spent_on, task_of_command_line
 from benchmarks.workloads import BenchRun, Workload
-from nnlab.core.settings import CompareAnySettings, CompareInitSettings, SweepLrSettings
-from nnlab.studies.compare import COMPARE
-from nnlab.studies.compare_init import COMPARE_INIT
-from nnlab.studies.sweep_lr import SWEEP_LR
+from nnlab.commands.compare import COMPARE
+from nnlab.commands.compare_init import COMPARE_INIT
+from nnlab.commands.sweep_lr import SWEEP_LR
+from nnlab.settings import CompareAnySettings, CompareInitSettings, SweepLrSettings
 
 if TYPE_CHECKING:
     from nnlab.engine.outcomes import Fitted
-    from nnlab.studies.experiment import Experiment
+    from nnlab.experiments.experiment import Experiment
 
 STUDIES: Mapping[str, tuple[Any, Any]] = {
     "sweep-lr": (SweepLrSettings, SWEEP_LR),
@@ -39,7 +39,7 @@ def trained_of(fitted: Fitted) -> Trained:
 
 def compete(*, with_probes: bool) -> None:
     """Train every run; the time is the engine's, without planning and writing."""
-    from nnlab.studies.running import Training
+    from nnlab.experiments.training import Training
 
     experiment = experiment_of(task_of_command_line().workload)
     probes = experiment.probes if with_probes else None

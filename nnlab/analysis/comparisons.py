@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nnlab.analysis.outcomes import higher_is_better, outcomes
 from nnlab.analysis.paired import PairedTest, detectable_difference, holm, paired_test, wins
+from nnlab.analysis.scores import higher_is_better, outcomes
 from nnlab.core.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:

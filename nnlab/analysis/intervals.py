@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nnlab.analysis.outcomes import is_share
+from nnlab.analysis.scores import is_share
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnlab.analysis.outcomes import higher_is_better, outcomes
+from nnlab.analysis.scores import higher_is_better, outcomes
 from nnlab.analysis.ties import tied_with_best
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.analysis.intervals import interquartile_mean, metric_interval
-from nnlab.analysis.outcomes import metric_columns, metric_name, outcomes, worst_for_missing
+from nnlab.analysis.scores import metric_columns, metric_name, outcomes, worst_for_missing
 from nnlab.analysis.thresholds import num_reached
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from nnlab.analysis.grids import extended_grid
+from nnlab.analysis.rate_grids import extended_grid
 
 if TYPE_CHECKING:
     import pandas as pd

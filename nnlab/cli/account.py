@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from nnlab.cli.output import note
-from nnlab.core.settings import OutputSettings
+from nnlab.settings import OutputSettings
 
 
 class Account:

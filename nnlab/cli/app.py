@@ -19,7 +19,7 @@ from nnlab.cli.completion import kinds_beginning, names_beginning
 from nnlab.cli.options import with_display, with_options, with_synonym
 from nnlab.cli.output import close_quietly, error
 from nnlab.core.errors import NnlabError
-from nnlab.core.settings import (
+from nnlab.settings import (
     CompareAnySettings,
     CompareInitSettings,
     CompareLossSettings,
@@ -34,8 +34,8 @@ from nnlab.core.settings import (
     TrainSettings,
     flag,
 )
-from nnlab.lab.given import Given
-from nnlab.lab.origins import PREFIX
+from nnlab.settings.given import Given
+from nnlab.settings.origins import PREFIX
 
 S = TypeVar("S", bound=Settings)
 
@@ -83,7 +83,7 @@ def nnlab(
 def sweep_lr(given: Given[SweepLrSettings]) -> None:
     """Train one model at many learning rates at once, over several seeds, and say which serve."""
     from nnlab.cli.experiments import answer
-    from nnlab.studies.sweep_lr import SWEEP_LR
+    from nnlab.commands.sweep_lr import SWEEP_LR
 
     answer(SWEEP_LR, given)
 
@@ -92,7 +92,7 @@ def sweep_lr(given: Given[SweepLrSettings]) -> None:
 def compare_init(given: Given[CompareInitSettings]) -> None:
     """Which initialisation keeps the signal alive through the layers, and trains best?"""
     from nnlab.cli.experiments import answer
-    from nnlab.studies.compare_init import COMPARE_INIT
+    from nnlab.commands.compare_init import COMPARE_INIT
 
     answer(COMPARE_INIT, given)
 
@@ -101,7 +101,7 @@ def compare_init(given: Given[CompareInitSettings]) -> None:
 def compare_loss(given: Given[CompareLossSettings]) -> None:
     """Which loss serves this task, each at its own best rate, judged by a metric that no loss owns?"""
     from nnlab.cli.experiments import answer
-    from nnlab.studies.compare import COMPARE_LOSS
+    from nnlab.commands.compare import COMPARE_LOSS
 
     answer(COMPARE_LOSS, given)
 
@@ -110,7 +110,7 @@ def compare_loss(given: Given[CompareLossSettings]) -> None:
 def compare_schedule(given: Given[CompareScheduleSettings]) -> None:
     """Which schedule of the learning rate, at equal budget?"""
     from nnlab.cli.experiments import answer
-    from nnlab.studies.compare import COMPARE_SCHEDULE
+    from nnlab.commands.compare import COMPARE_SCHEDULE
 
     answer(COMPARE_SCHEDULE, given)
 
@@ -119,7 +119,7 @@ def compare_schedule(given: Given[CompareScheduleSettings]) -> None:
 def compare(given: Given[CompareAnySettings]) -> None:
     """Compare the levels of any setting: optimizer, activation, batch_size, width, ..."""
     from nnlab.cli.experiments import answer
-    from nnlab.studies.compare import COMPARE
+    from nnlab.commands.compare import COMPARE
 
     answer(COMPARE, given)
 
@@ -128,7 +128,7 @@ def compare(given: Given[CompareAnySettings]) -> None:
 def train(given: Given[TrainSettings]) -> None:
     """Train one configuration; the model is saved for `nnlab predict`."""
     from nnlab.cli.experiments import answer
-    from nnlab.studies.train import TRAIN
+    from nnlab.commands.train import TRAIN
 
     answer(TRAIN, given)
 
@@ -156,11 +156,11 @@ def predict(
 ) -> None:
     """Apply a trained model to new rows: CSV in, CSV out, classes by name."""
     from nnlab.cli.output import show
-    from nnlab.report.tables import records_table
+    from nnlab.report.arms import records_table
     from nnlab.storage.model_files import load_model
 
     model = load_model(directory)
-    from nnlab.studies.trained import predictions
+    from nnlab.experiments.trained import predictions
 
     rows = predictions(model.description, model.weights, data)
     show(rows, table=partial(records_table, all_rows=True), output=output)

@@ -10,7 +10,7 @@ import typer
 from nnlab.cli.output import note, show_sheets
 
 if TYPE_CHECKING:
-    from nnlab.core.settings import DisplaySettings
+    from nnlab.settings import DisplaySettings
 
 
 def show_doctor(device: str, output: DisplaySettings) -> None:
@@ -19,7 +19,7 @@ def show_doctor(device: str, output: DisplaySettings) -> None:
     Raises:
         typer.Exit: with 1 where a batched run is not what the plain loop makes of it.
     """
-    from nnlab.studies.doctor import examined
+    from nnlab.commands.doctor import examined
 
     note("Batched runs against plain loops, some ten seconds ...", output)
     rows = examined(device)

@@ -7,17 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from nnlab.cli.output import note, show
-from nnlab.core.settings import ExperimentSettings, Settings
-from nnlab.report.tables import records_table
+from nnlab.experiments.experiment import Experiment
+from nnlab.experiments.tuning import tuned, tuning_runs
+from nnlab.report.arms import records_table
+from nnlab.settings import ExperimentSettings, Settings
 from nnlab.storage.csv_files import runs_frame
 from nnlab.storage.journal import Journal
-from nnlab.studies.experiment import Experiment
-from nnlab.studies.tuning import tuned, tuning_runs
 
 if TYPE_CHECKING:
-    from nnlab.core.records import Run
-    from nnlab.lab.experiments import Question
-    from nnlab.lab.given import Given
+    from nnlab.experiments.carry_out import Question
+    from nnlab.settings.given import Given
+    from nnlab.settings.run_records import Run
 
 E = TypeVar("E", bound=ExperimentSettings)
 S = TypeVar("S", bound=Settings)
@@ -41,7 +41,7 @@ def show_settings(given: Given[S], settings: Settings, plan: Mapping[str, object
 
 def show_plan(asked: Question[E]) -> None:
     """Show the complete settings, the number of runs, and the estimated time and memory."""
-    from nnlab.studies.running import Training, estimate
+    from nnlab.experiments.training import Training, estimate
 
     experiment, path = asked.experiment, asked.path
     journal = Journal(path) if path.is_dir() else None

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar, final
 
 from nnlab.cli.account import Account
 from nnlab.cli.output import note
-from nnlab.core.settings import CompareSettings, ExperimentSettings, OutputSettings
-from nnlab.lab.experiments import carry_out, question
+from nnlab.experiments.carry_out import carry_out, question
+from nnlab.settings import CompareSettings, ExperimentSettings, OutputSettings
 
 if TYPE_CHECKING:
     from nnlab.cli.progress import Progress
-    from nnlab.lab.given import Given
-    from nnlab.studies.experiment import Experiment
-    from nnlab.studies.running import Training
-    from nnlab.studies.study import Study
+    from nnlab.experiments.experiment import Experiment
+    from nnlab.experiments.study import Study
+    from nnlab.experiments.training import Training
+    from nnlab.settings.given import Given
 
 S = TypeVar("S", bound=ExperimentSettings)
 

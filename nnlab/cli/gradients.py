@@ -11,20 +11,20 @@ import typer
 
 from nnlab.cli.account import Account
 from nnlab.cli.output import note, show_sheets, write
+from nnlab.commands.gradcheck import Check, identity_of, planned
+from nnlab.commands.neuron import neuron
 from nnlab.core.errors import UsageError
-from nnlab.core.settings import GradcheckSettings, NeuronSettings, Settings
-from nnlab.lab.answers import CHAIN, GRADCHECK, NEURON, STEPS, Answer, Clock, write_answer
-from nnlab.lab.given import Given
+from nnlab.diagnostics.chain.explanation import chain_frame, explained
+from nnlab.experiments.answer_files import CHAIN, GRADCHECK, NEURON, STEPS, Answer, Clock, write_answer
+from nnlab.settings import GradcheckSettings, NeuronSettings, Settings
+from nnlab.settings.given import Given
 from nnlab.storage.directory import directory_for
-from nnlab.studies.chain import chain_frame, explained
-from nnlab.studies.gradcheck import Check, identity_of, planned
-from nnlab.studies.neuron import neuron
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nnlab.diagnostics.gradcheck.carried_out import Checked
     from nnlab.report.sheets import Sheet
-    from nnlab.studies.gradient_subjects import Checked
 
 S = TypeVar("S", bound=Settings)
 
@@ -41,7 +41,7 @@ def answer_gradcheck(given: Given[GradcheckSettings]) -> None:
     check = planned(given.settings)
     path = directory_for("gradcheck", _words(check), check.identity, given.output)
     clock, account = Clock(), Account(given.output)
-    from nnlab.studies.gradient_subjects import checked, entries
+    from nnlab.diagnostics.gradcheck.carried_out import checked, entries
 
     if given.output.dry_run:
         _show_settings(given, {**entries(check), "directory": path})
@@ -65,7 +65,7 @@ def _words(check: Check) -> tuple[str, str]:
 
 def _checked_answer(check: Check, found: Checked, clock: Clock) -> Answer:
     from nnlab.catalog.custom import content_hash
-    from nnlab.studies.resolve import own_files
+    from nnlab.ingredients.resolve import own_files
 
     own = check.settings.function or check.settings.module
     files = {} if check.run is None else own_files(check.run)
@@ -88,7 +88,7 @@ def _checked_answer(check: Check, found: Checked, clock: Clock) -> Answer:
 
 
 def _show_checked(check: Check, found: Checked, given: Given[GradcheckSettings], path: Path) -> None:
-    from nnlab.report.gradients import curve_sheet, gradient_sheets, junit
+    from nnlab.report.gradcheck import curve_sheet, gradient_sheets, junit
 
     output, method = given.output, check.method
     if output.format == "junit":  # type: ignore[comparison-overlap]
@@ -121,7 +121,7 @@ def _explain(given: Given[GradcheckSettings]) -> None:
     if given.output.dry_run:
         _show_settings(given, {"numbers": len(chain.nodes), "paths": len(chain.paths)})
         return
-    from nnlab.report.gradients import chain_sheets
+    from nnlab.report.gradcheck import chain_sheets
 
     agrees = "The sum over paths, autograd and differences agree for every input."
     notes = (agrees if chain.ok else "The sum over paths, autograd and differences do not agree.",)
@@ -138,7 +138,7 @@ def answer_neuron(given: Given[NeuronSettings]) -> None:
     if given.output.dry_run:
         _show_settings(given, {"rows": len(shown.rows)})
         return
-    from nnlab.report.neuron import neuron_table
+    from nnlab.report.neuron_table import neuron_table
 
     def sheets() -> list[Sheet]:
         return [neuron_table(shown.rows, title=shown.title, all_rows=given.settings.all)]

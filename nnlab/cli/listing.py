@@ -6,18 +6,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from nnlab.cli.output import show
-from nnlab.studies.listing import ingredient, kinds_frame, names_frame
-from nnlab.studies.schedules import ScheduleSettings, schedule_rates
+from nnlab.ingredients.listing import ingredient, kinds_frame, names_frame
+from nnlab.ingredients.schedule_rates import ScheduleSettings, schedule_rates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nnlab.core.settings import DisplaySettings
+    from nnlab.settings import DisplaySettings
 
 
 def show_kinds(output: DisplaySettings) -> None:
     """Show what kinds of ingredient there are."""
-    from nnlab.report.listing import kinds_table
+    from nnlab.report.ingredients import kinds_table
 
     show(kinds_frame(), table=kinds_table, output=output)
 
@@ -25,7 +25,7 @@ def show_kinds(output: DisplaySettings) -> None:
 def show_names(kind: str, output: DisplaySettings) -> None:
     """Show the names of one kind."""
     names = names_frame(kind)
-    from nnlab.report.listing import names_table
+    from nnlab.report.ingredients import names_table
 
     show(names, table=names_table, output=output)
 
@@ -33,7 +33,7 @@ def show_names(kind: str, output: DisplaySettings) -> None:
 def show_ingredient(kind: str, name: str, output: DisplaySettings) -> None:
     """Show one ingredient with its pictures."""
     properties, portrait = ingredient(kind, name)
-    from nnlab.report.listing import ingredient_table
+    from nnlab.report.ingredients import ingredient_table
 
     table = partial(
         ingredient_table,
@@ -55,7 +55,7 @@ def show_schedule(given: Mapping[str, str], output: DisplaySettings, *, all_rows
         all_rows: every change of the rate in the table.
     """
     rates = schedule_rates(ScheduleSettings.checked(given))
-    from nnlab.report.rates import rates_table
+    from nnlab.report.schedule_table import rates_table
 
     table = partial(rates_table, title=rates.title, all_rows=all_rows)
     show(rates.frame, table=table, output=output, notes=rates.notes)

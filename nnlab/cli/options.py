@@ -1,4 +1,4 @@
-"""Options made from settings: declared once, in `nnlab.core.settings`, read from flags, environment and files."""
+"""Options made from settings: declared once, in `nnlab.settings`, read from flags, environment and files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import typer
 
-from nnlab.core.settings import DisplaySettings, OutputSettings, Settings, flag
-from nnlab.core.settings.synonyms import SYNONYMS
-from nnlab.lab.given import Given, environment, gathered
-from nnlab.lab.origins import telling_origins
+from nnlab.settings import DisplaySettings, OutputSettings, Settings, flag
+from nnlab.settings.given import Given, environment, gathered
+from nnlab.settings.origins import telling_origins
+from nnlab.settings.synonyms import SYNONYMS
 
 S = TypeVar("S", bound=Settings)
 
@@ -122,7 +122,7 @@ def _metavar(name: str, annotation: object) -> str:
 
 def _completion(name: str, annotation: object) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
-        from nnlab.catalog.index import names_for
+        from nnlab.ingredients.index import names_for
 
         return [word for word in (*_choices(annotation), *names_for(flag(name))) if word.startswith(incomplete)]
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.text import Text
 
-    from nnlab.core.settings import DisplaySettings
     from nnlab.report.sheets import Sheet
+    from nnlab.settings import DisplaySettings
 
 Format = Literal["table", "csv", "json", "jsonl", "markdown"]
 

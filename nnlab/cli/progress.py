@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from rich import progress as rich_progress
 from rich.console import Console
 
-from nnlab.analysis.outcomes import higher_is_better
+from nnlab.analysis.scores import higher_is_better
 from nnlab.cli.output import readers_may_leave
 from nnlab.report.cells import number
 from nnlab.report.text import plain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from nnlab.core.records import RunRecord
+    from nnlab.settings.run_records import RunRecord
 
 _NOTHING: Final[Mapping[str, Sequence[float]]] = {}
 _REDRAWN_EVERY_S: Final = 0.1

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from nnlab.cli.output import chosen_format, drawn, note, show, write
 from nnlab.core.errors import DataError
-from nnlab.core.settings import DisplaySettings
-from nnlab.lab.answers import CHAIN, GRADCHECK, NEURON
+from nnlab.experiments.answer_files import CHAIN, GRADCHECK, NEURON
+from nnlab.report.arms import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
+from nnlab.report.crossed import crossed_table, tuning_table
 from nnlab.report.explanations import explained
-from nnlab.report.grids import crossed_table, tuning_table
-from nnlab.report.losses import metrics_table
-from nnlab.report.tables import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
+from nnlab.report.loss_matrix import metrics_table
 from nnlab.report.text import sparkline
+from nnlab.settings import DisplaySettings
 from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
 from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.custom import blamed, is_custom
-from nnlab.catalog.layers import Layers, parameters, walk
-from nnlab.catalog.module_layer import Module
 from nnlab.core.errors import UsageError
-from nnlab.engine.kernels import KERNELS, Weights, running_statistics
+from nnlab.engine.kernels.table import KERNELS, Weights, running_statistics
 from nnlab.engine.modules import draws_globally, load_tensors, module_of, tensors_of
 from nnlab.engine.plan import Program
 from nnlab.engine.precision import MIXED, kept_in, scores_of
 from nnlab.engine.vmapped import Masks, ModuleKernel
+from nnlab.networks.layers import Layers, parameters, walk
+from nnlab.networks.module_layer import Module
 
 EngineName = Literal["native", "vmap", "loop"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nnlab.catalog.layers import walk
 from nnlab.catalog.losses import constant_loss
 from nnlab.catalog.metrics import measure
 from nnlab.engine.arrays import padded, wide
 from nnlab.engine.plan import Program
 from nnlab.engine.population import Population
 from nnlab.engine.rows import PartArrays, Rows
+from nnlab.networks.layers import walk
 
 _WIDTHS = (96, 480)  # rows at a time: multiples of 32, so that whole vectors fill every array without a gap
 # Of a tile's elements, for the widest layer of what is evaluated at a time: few calls, and a cache holds it (measured).

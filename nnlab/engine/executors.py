@@ -16,7 +16,6 @@ from typing import Any, Final
 import torch
 
 from nnlab.core.errors import PartialError
-from nnlab.core.records import Run
 from nnlab.engine.device import deterministic_algorithms
 from nnlab.engine.fit import Watch
 from nnlab.engine.memory import keep_freed_memory
@@ -24,6 +23,7 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import tiles_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.teams import Team, Trained, Work, team
+from nnlab.settings.run_records import Run
 
 _KILLED: Final = (
     "The system killed a process that trained runs, most likely for want of memory. What is finished is recorded; "

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nnlab.core.records import Run, RunRecord
 from nnlab.core.rng import stream
 from nnlab.engine.evaluate import Evaluation, TargetUnit, best_constant
 from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
@@ -20,6 +19,7 @@ from nnlab.engine.population import Population
 from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays, Rows
 from nnlab.engine.starting import starting_weights
+from nnlab.settings.run_records import Run, RunRecord
 
 
 @dataclass(frozen=True)

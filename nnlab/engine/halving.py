@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import torch
 
-from nnlab.core.records import Run, RunRecord
 from nnlab.engine.fit import FitOptions, TileData
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile
 from nnlab.engine.rows import PartArrays
+from nnlab.settings.run_records import Run, RunRecord
 
 Trainer = Callable[[Tile, TileData, FitOptions], list[Fitted]]
 

@@ -19,7 +19,6 @@ from nnlab.catalog.custom import blamed, is_custom
 from nnlab.catalog.metrics import measure
 from nnlab.catalog.optimizers import optimizer_values
 from nnlab.catalog.torch_optimizers import torch_optimizer
-from nnlab.core.records import Run
 from nnlab.core.rng import stream, stream_seed
 from nnlab.engine.evaluate import best_constant
 from nnlab.engine.fit import FitOptions, Seen, Stopped, TileData, Watch
@@ -30,6 +29,7 @@ from nnlab.engine.precision import kept_in, scores_of
 from nnlab.engine.rates import Rates
 from nnlab.engine.rows import PartArrays
 from nnlab.engine.starting import starting_weights
+from nnlab.settings.run_records import Run
 
 
 def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:

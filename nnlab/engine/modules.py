@@ -13,12 +13,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
-from nnlab.catalog.module_layer import GLOBAL_GENERATORS, Module, built, is_dropout, known
-from nnlab.catalog.modules import Elementwise
-from nnlab.catalog.recurrent import Recurrent
-from nnlab.catalog.spatial_layers import Conv, Pool
 from nnlab.engine.recurrent_modules import recurrent_module
+from nnlab.networks.encoder import Elementwise
+from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
+from nnlab.networks.module_layer import GLOBAL_GENERATORS, Module, built, is_dropout, known
+from nnlab.networks.recurrent import Recurrent
+from nnlab.networks.spatial_layers import Conv, Pool
 
 
 class StreamedDropout(nn.Module):

@@ -10,10 +10,10 @@ from typing import Final
 
 from torch import Tensor
 
-from nnlab.catalog.layers import ignores_inputs
 from nnlab.catalog.metrics import METRICS
-from nnlab.core.records import Run, RunRecord, Status
 from nnlab.engine.plan import Program
+from nnlab.networks.layers import ignores_inputs
+from nnlab.settings.run_records import Run, RunRecord, Status
 
 DIVERGED_FACTOR: Final = 1e4  # a batch loss above this many times the loss before training is a run gone
 

@@ -15,19 +15,19 @@ from typing import Final
 
 from nnlab.catalog.entry import configured, keys
 from nnlab.catalog.inits import init_named
-from nnlab.catalog.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
 from nnlab.catalog.losses import Loss, loss_named
-from nnlab.catalog.models import Row, model_named
 from nnlab.catalog.optimizers import optimizer_named
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
-from nnlab.catalog.spatial_layers import Conv
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
-from nnlab.core.records import Run
-from nnlab.core.settings import RunSettings, Task
 from nnlab.core.spec import Spec
 from nnlab.engine.arrays import padded_rows
 from nnlab.engine.precision import kept_in
+from nnlab.networks.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
+from nnlab.networks.models import Row, model_named
+from nnlab.networks.spatial_layers import Conv
+from nnlab.settings import RunSettings, Task
+from nnlab.settings.run_records import Run
 
 # Kinds whose values are numbers that may differ between the runs of one program.
 _AXIS_KINDS: Final = frozenset({"Number", "Positive", "NonNegative", "Fraction", "Probability"})

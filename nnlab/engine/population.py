@@ -14,16 +14,16 @@ from torch import Tensor
 
 from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.losses import Loss
-from nnlab.core.records import Run
 from nnlab.core.rng import stream
 from nnlab.engine.arrays import end_to_end, like, padded, parts_of
-from nnlab.engine.kernels import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
+from nnlab.engine.kernels.table import Kernel, Weights, kernels, run_backward, run_forward, running_statistics
 from nnlab.engine.plan import Program
 from nnlab.engine.precision import kept_in
 from nnlab.engine.rows import Batch
 from nnlab.engine.seeds import SharedMasks, from_seeds
 from nnlab.engine.updating import Updates, is_plain_sgd, joins_parameters
 from nnlab.engine.vmapped import ModuleKernel
+from nnlab.settings.run_records import Run
 
 
 class Population:

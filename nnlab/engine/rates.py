@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nnlab.catalog.rate_tables import Plateau, lr_table, momentum_table, plateau, warmup_factors
 from nnlab.catalog.schedules import SCHEDULES
-from nnlab.core.records import Run
 from nnlab.engine.plan import Program
+from nnlab.settings.run_records import Run
 
 
 class Rates:

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from nnlab.catalog.recurrent import Kind, Recurrent
+from nnlab.networks.recurrent import Kind, Recurrent
 
 
 def _series(layer: Recurrent, x: Tensor) -> Tensor:

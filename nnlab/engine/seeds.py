@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nnlab.engine.arrays import like, padded
-from nnlab.engine.kernels import Kernel, LinearKernel
+from nnlab.engine.kernels.table import Kernel, LinearKernel
 
 # Numbers that the runs of a seed would be given, from which a product more for each seed costs less than copying them (measured, on
 # a CPU; an accelerator, where it is calls that cost, copies).

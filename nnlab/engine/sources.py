@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nnlab.catalog.data import load
-from nnlab.catalog.dataset import Dataset
 from nnlab.catalog.losses import loss_named, row_weights
-from nnlab.catalog.parts import Part, Parts, class_weights, divide, parse_outliers
-from nnlab.catalog.splits import parse_split
-from nnlab.core.records import Run
-from nnlab.core.settings import RunSettings
+from nnlab.data.dataset import Dataset
+from nnlab.data.loading import load
+from nnlab.data.parts import Part, Parts, class_weights, divide, parse_outliers
+from nnlab.data.splits import parse_split
 from nnlab.engine.arrays import wide
 from nnlab.engine.evaluate import TargetUnit
 from nnlab.engine.fit import TileData
 from nnlab.engine.plan import Program, Shape, Tile
 from nnlab.engine.precision import kept_in
 from nnlab.engine.rows import PartArrays
+from nnlab.settings import RunSettings
+from nnlab.settings.run_records import Run
 
 _LOADED_BY = ("data", "target", "task", "missing", "split")
 _DIVIDED_BY = (*_LOADED_BY, "validation", "test", "standardize", "label_noise", "outliers", "class_weights")

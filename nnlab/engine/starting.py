@@ -15,14 +15,14 @@ from torch import Tensor
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
 from nnlab.catalog.inits import Init, fans, init_named, resolve_gain, torch_default
-from nnlab.catalog.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Parameter, Residual, parameters
-from nnlab.catalog.module_layer import Module, seeded
-from nnlab.catalog.spatial_layers import Conv, Pool
 from nnlab.core.errors import UsageError
-from nnlab.core.records import Run
 from nnlab.core.rng import stream, stream_seed
 from nnlab.engine.modules import MODULES, module_of, own_module, tensors_of
 from nnlab.engine.plan import Program, gain_activation
+from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Parameter, Residual, parameters
+from nnlab.networks.module_layer import Module, seeded
+from nnlab.networks.spatial_layers import Conv, Pool
+from nnlab.settings.run_records import Run
 
 _MOST_ROWS = 1000  # that a data-dependent init looks at
 

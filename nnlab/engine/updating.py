@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
-from nnlab.core.records import Run
 from nnlab.engine.arrays import end_to_end, whole, wide
-from nnlab.engine.kernels import Weights
+from nnlab.engine.kernels.table import Weights
 from nnlab.engine.plan import Program, axes_of
 from nnlab.engine.precision import kept_in
+from nnlab.settings.run_records import Run
 
 # Weights of one run from which a call of PyTorch's fused rule for each run beats one pass after another over all runs (measured).
 _FUSED_FROM: Final = 8_000

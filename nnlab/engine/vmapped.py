@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nnlab.catalog.layers import Layers
-from nnlab.catalog.module_layer import is_batch_norm
 from nnlab.engine.arrays import padded
-from nnlab.engine.kernels import Weights
+from nnlab.engine.kernels.table import Weights
 from nnlab.engine.modules import StreamedDropout, dropped_units, module_of, with_parts_changed
 from nnlab.engine.precision import MIXED, computing, in_full
+from nnlab.networks.layers import Layers
+from nnlab.networks.module_layer import is_batch_norm
 
 Masks = Callable[[Tensor, float], Tensor]
 

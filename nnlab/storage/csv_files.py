@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from nnlab.core.records import Run
-    from nnlab.core.settings import Task
+    from nnlab.settings import Task
+    from nnlab.settings.run_records import Run
     from nnlab.storage.journal import Journal
 else:
     np = lazy("numpy")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import RefusedError, UsageError
 from nnlab.core.kinds import spelled
-from nnlab.core.settings import flag
+from nnlab.settings import flag
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.locks import LOCK, locked
 from nnlab.storage.manifest import MANIFEST, read_manifest
@@ -22,7 +22,7 @@ from nnlab.storage.writing import disk_errors, remove_leftovers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from nnlab.core.settings import OutputSettings
+    from nnlab.settings import OutputSettings
 
 _LONGEST_SLUG: Final = 30  # characters; two of them, in four bytes each, and the hash stay within a file name's 255
 _MOST_SHOWN: Final = 6

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from nnlab.core.records import RunRecord
+    from nnlab.settings.run_records import RunRecord
 
 Cell = str | int | float | bool | None
 

@@ -16,7 +16,7 @@ from typing import Final
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from nnlab.core.errors import DataError, RefusedError
-from nnlab.core.settings import Origin
+from nnlab.settings import Origin
 from nnlab.storage.writing import disk_errors, replacing
 
 MANIFEST: Final = "manifest.json"

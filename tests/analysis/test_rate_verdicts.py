@@ -6,7 +6,7 @@ import math
 import pandas as pd
 import pytest
 
-from nnlab.analysis.grids import extended_grid
+from nnlab.analysis.rate_grids import extended_grid
 from nnlab.analysis.verdicts import sweep_verdict
 from nnlab.core.spec import parse_rates
 

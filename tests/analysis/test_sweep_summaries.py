@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nnlab.analysis.outcomes import higher_is_better, inert_arms, metric_columns
+from nnlab.analysis.scores import higher_is_better, inert_arms, metric_columns
 from nnlab.analysis.selection import select
 from nnlab.analysis.summaries import summary_rows
 from nnlab.analysis.thresholds import auto_threshold, num_reached, steps_to_threshold

@@ -14,9 +14,9 @@ import pytest
 import torch
 from problems import CPU, SOURCES, runs_of
 
+from nnlab.diagnostics.signals.probing import LayerProbe
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.outcomes import Fitted
-from nnlab.studies.probing import LayerProbe
 
 DIGITS = {"data": "digits", "epochs": 6, "lr": 0.1}
 

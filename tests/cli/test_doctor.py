@@ -17,9 +17,9 @@ from nnlab.catalog.optimizers import OPTIMIZERS
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Two families, one optimizer, and short measurements: what is checked is what is shown."""
-    monkeypatch.setattr("nnlab.studies.self_check.MODELS", ["linear", "mlp"])
-    monkeypatch.setattr("nnlab.studies.self_check.OPTIMIZERS", ["adam"])
-    monkeypatch.setattr("nnlab.studies.machine._SECONDS", 0.01)
+    monkeypatch.setattr("nnlab.diagnostics.doctor.self_check.MODELS", ["linear", "mlp"])
+    monkeypatch.setattr("nnlab.diagnostics.doctor.self_check.OPTIMIZERS", ["adam"])
+    monkeypatch.setattr("nnlab.diagnostics.doctor.machine._SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from nnlab.catalog.entry import configured, keys
-from nnlab.catalog.index import KINDS
 from nnlab.cli.app import app
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
-from nnlab.studies.listing import ingredient
+from nnlab.ingredients.index import KINDS
+from nnlab.ingredients.listing import ingredient
 
 SLOW = ("mnist1d", "mnist5k")  # made or read in seconds
 NAMES = [(kind, name) for kind, table in KINDS.items() for name in table if name not in SLOW]

@@ -13,8 +13,8 @@ import pytest
 
 from nnlab.cli import progress
 from nnlab.cli.progress import Progress
-from nnlab.core.records import Run, RunRecord
-from nnlab.core.settings import RunSettings
+from nnlab.settings import RunSettings
+from nnlab.settings.run_records import Run, RunRecord
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,9 +16,9 @@ import torch
 from commands import nnlab as command
 
 import nnlab
+from nnlab.api import STUDIES
 from nnlab.core.errors import DataError, RefusedError, UsageError
-from nnlab.core.settings import SweepLrSettings, TrainSettings
-from nnlab.lab.running import STUDIES
+from nnlab.settings import SweepLrSettings, TrainSettings
 
 SMALL: Final[dict[str, Any]] = {
     "data": "moons:samples=100",

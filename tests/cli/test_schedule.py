@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from nnlab.cli.app import app
 from nnlab.core.errors import UsageError
+from nnlab.ingredients.schedule_rates import STALLED
 from nnlab.storage.csv_files import read_csv
-from nnlab.studies.schedules import STALLED
 
 PLAIN = {"COLUMNS": "80", "LC_ALL": "", "LANG": "en_US.UTF-8"}
 

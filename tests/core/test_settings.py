@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from nnlab.core.errors import UsageError
-from nnlab.core.settings import (
+from nnlab.core.spec import Spec, parse_rates
+from nnlab.settings import (
     ExperimentSettings,
     OutputSettings,
     RunSettings,
@@ -22,7 +23,6 @@ from nnlab.core.settings import (
     TrainSettings,
     flag,
 )
-from nnlab.core.spec import Spec, parse_rates
 
 COMMANDS: Final[list[type[Settings]]] = [
     RunSettings,

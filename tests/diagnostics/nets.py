@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nnlab.diagnostics.subjects import Subject, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, of_module
 
 
 class Absolute(nn.Module):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnlab.diagnostics.subjects import Subject, of_function, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, of_function, of_module
 
 Forward = Callable[..., Tensor]
 Spoil = Callable[[Tensor], Tensor]

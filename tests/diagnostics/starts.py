@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
 from nnlab.catalog.inits import init_named, resolve_gain
-from nnlab.catalog.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of, parameters
 from nnlab.core.rng import stream
 from nnlab.core.spec import parse_spec
+from nnlab.networks.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of, parameters
 
 
 def drawn(layers: Layers, init: str, seeds: Iterable[int]) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nnlab.core.errors import UsageError
-from nnlab.diagnostics.chain_rule import chain_rule, small_net
-from nnlab.diagnostics.formulas import parse_formulas
+from nnlab.diagnostics.chain.chain_rule import chain_rule, small_net
+from nnlab.diagnostics.chain.formulas import parse_formulas
 
 
 def test_c1_the_chain_rule_of_two_functions_of_t():

@@ -11,10 +11,10 @@ from planted import BANK, LAYERS, Planted, draws, spoiled
 from torch import nn
 
 from nnlab.core.errors import UsageError
-from nnlab.diagnostics.gradient_report import GradientRow, Method, Report
-from nnlab.diagnostics.gradients import check, check_subject
-from nnlab.diagnostics.known_subjects import catalogue_subjects
-from nnlab.diagnostics.subjects import Subject, drawn_inputs, of_function, of_module
+from nnlab.diagnostics.gradcheck.checking import check, check_subject
+from nnlab.diagnostics.gradcheck.gradient_report import GradientRow, Method, Report
+from nnlab.diagnostics.gradcheck.known_subjects import catalogue_subjects
+from nnlab.diagnostics.gradcheck.subjects import Subject, drawn_inputs, of_function, of_module
 
 CATALOGUE = list(catalogue_subjects())
 BY_NAME = {bug.name: bug for bug in BANK}

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from nnlab.diagnostics.gradient_report import Method
-from nnlab.diagnostics.gradients import check, check_subject
-from nnlab.diagnostics.subjects import of_function
+from nnlab.diagnostics.gradcheck.checking import check, check_subject
+from nnlab.diagnostics.gradcheck.gradient_report import Method
+from nnlab.diagnostics.gradcheck.subjects import of_function
 
 ZERO = torch.zeros(1, dtype=torch.float64)
 

@@ -14,11 +14,11 @@ from torch import nn
 from nnlab.analysis.init_verdicts import init_verdict
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.losses import LOSSES, constant_loss
-from nnlab.catalog.models import mlp, neuron
 from nnlab.core.spec import Spec, parse_spec
-from nnlab.diagnostics.passes import elementwise
-from nnlab.diagnostics.signals import COLUMNS, Probe, distinct_units, probe_rows, signals
+from nnlab.diagnostics.signals.layer_signals import COLUMNS, Probe, distinct_units, probe_rows, signals
+from nnlab.diagnostics.signals.passes import elementwise
 from nnlab.engine.executors import Machine, execute
+from nnlab.networks.models import mlp, neuron
 
 # The greatest slope of each activation that can saturate, as calculus gives it.
 STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "softsign": 1.0, "hardtanh": 1.0}

@@ -11,10 +11,10 @@ from starts import drawn
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.inits import INITS
 from nnlab.catalog.losses import LOSSES
-from nnlab.catalog.models import mlp
 from nnlab.core.spec import Spec, parse_spec
-from nnlab.diagnostics.moments import predicted_second_moments
-from nnlab.diagnostics.signals import Probe, signals
+from nnlab.diagnostics.signals.layer_signals import Probe, signals
+from nnlab.diagnostics.signals.moments import predicted_second_moments
+from nnlab.networks.models import mlp
 
 
 def rows(num_rows=64, *, like_size=False):

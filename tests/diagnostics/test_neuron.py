@@ -7,7 +7,7 @@ import pytest
 
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec
-from nnlab.diagnostics.neuron import GATE_INPUTS, GATES, learned_gate, neuron_steps, why_descent_fails
+from nnlab.diagnostics.chain.neuron_steps import GATE_INPUTS, GATES, learned_gate, neuron_steps, why_descent_fails
 
 
 def test_n1_every_number_equals_hand_arithmetic():

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from nnlab.diagnostics.gradient_report import Method
-from nnlab.diagnostics.gradients import check_subject
-from nnlab.diagnostics.step_curve import best, step_curve
-from nnlab.diagnostics.subjects import Subject
+from nnlab.diagnostics.gradcheck.checking import check_subject
+from nnlab.diagnostics.gradcheck.gradient_report import Method
+from nnlab.diagnostics.gradcheck.step_curve import best, step_curve
+from nnlab.diagnostics.gradcheck.subjects import Subject
 
 
 def three_layers(*, factor_w2: float = 1.0, factor_b1: float = 1.0) -> Subject:

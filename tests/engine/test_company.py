@@ -13,11 +13,11 @@ from problems import SOURCES, numbers, runs_of, trained
 
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.optimizers import OPTIMIZERS
-from nnlab.core.records import Run
 from nnlab.engine import plan, seeds, updating
 from nnlab.engine.population import Population
 from nnlab.engine.rows import Rows
 from nnlab.engine.starting import starting_weights
+from nnlab.settings.run_records import Run
 
 CPU: Final = torch.device("cpu")
 POISON: Final = 1e30  # overflows within a few steps

@@ -11,11 +11,11 @@ from problems import runs_of, trained
 from torch import Tensor
 from torch.func import functional_call
 
-from nnlab.catalog.layers import Layer, Norm, parameters
-from nnlab.catalog.spatial_layers import Conv, Pool
 from nnlab.engine.arrays import padded
-from nnlab.engine.kernels import Kernel, Weights, kernels, running_statistics
+from nnlab.engine.kernels.table import Kernel, Weights, kernels, running_statistics
 from nnlab.engine.modules import module_of
+from nnlab.networks.layers import Layer, Norm, parameters
+from nnlab.networks.spatial_layers import Conv, Pool
 
 CPU: Final = torch.device("cpu")
 RUNS: Final = 3

@@ -9,12 +9,12 @@ import pytest
 import torch
 from problems import CPU, SOURCES, runs_of, trained
 
-from nnlab.core.records import Run
 from nnlab.engine import looped, plan
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.fit import FitOptions, Stopped, fit
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, tiles_of
+from nnlab.settings.run_records import Run
 
 SMALL = {"data": "moons:samples=60", "model": "mlp:hidden=4", "epochs": 3}
 # The first layer is small and the second beyond any address space: the allocator itself refuses.

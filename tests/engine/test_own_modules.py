@@ -14,13 +14,8 @@ from problems import CPU, SOURCES, numbers, run_settings, runs_of, trained
 from test_engines_agree import differences
 from torch import Tensor, nn
 
-from nnlab.catalog.layers import parameters
-from nnlab.catalog.module_layer import trained_parameters
-from nnlab.catalog.modules import Attention, Block, Encoder
 from nnlab.core.errors import UsageError
-from nnlab.core.records import Run
 from nnlab.core.rng import stream_seed
-from nnlab.core.settings import ExperimentSettings
 from nnlab.core.spec import Spec
 from nnlab.engine.choice import Choice, chosen
 from nnlab.engine.executors import Machine
@@ -28,8 +23,13 @@ from nnlab.engine.modules import OwnDraws
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import program_of
 from nnlab.engine.starting import starting_weights
-from nnlab.studies.resolve import resolved
-from nnlab.studies.running import Training
+from nnlab.experiments.training import Training
+from nnlab.ingredients.resolve import resolved
+from nnlab.networks.encoder import Attention, Block, Encoder
+from nnlab.networks.layers import parameters
+from nnlab.networks.module_layer import trained_parameters
+from nnlab.settings import ExperimentSettings
+from nnlab.settings.run_records import Run
 
 FILE: Final = Path(own_modules.__file__)
 # 42 training rows make two batches of 16 and a short one of 10.

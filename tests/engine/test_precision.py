@@ -11,9 +11,7 @@ from test_own_modules import own
 from torch import nn
 
 from nnlab.core.errors import UsageError
-from nnlab.core.records import Run
 from nnlab.core.rng import stream
-from nnlab.core.settings import ExperimentSettings
 from nnlab.engine.choice import chosen
 from nnlab.engine.executors import Machine
 from nnlab.engine.looped import starting_model
@@ -22,7 +20,9 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.engine.vmapped import _BatchedDropout
-from nnlab.studies.running import Training
+from nnlab.experiments.training import Training
+from nnlab.settings import ExperimentSettings
+from nnlab.settings.run_records import Run
 
 DIGITS: Final = {
     "data": "digits",

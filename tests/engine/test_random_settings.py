@@ -22,7 +22,6 @@ from nnlab.catalog.entry import Key, keys
 from nnlab.catalog.inits import INITS
 from nnlab.catalog.losses import LOSSES
 from nnlab.catalog.metrics import METRICS
-from nnlab.catalog.models import MODELS
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES
 from nnlab.core.errors import DataError, UsageError
@@ -30,6 +29,7 @@ from nnlab.core.spec import Spec
 from nnlab.engine.choice import is_native
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import layers_of
+from nnlab.networks.models import MODELS
 
 Strategy = st.SearchStrategy[Any]
 

@@ -10,17 +10,17 @@ import torch
 from problems import SOURCES, numbers, run_settings, runs_of, trained
 from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score, root_mean_squared_error
 
-from nnlab.catalog.data import load
-from nnlab.catalog.layers import Activate, Linear
 from nnlab.catalog.metrics import measure
-from nnlab.catalog.models import autoencoder
-from nnlab.catalog.parts import Outliers, divide
-from nnlab.catalog.splits import parse_split
 from nnlab.core.errors import UsageError
-from nnlab.core.settings import RunSettings
 from nnlab.core.spec import Spec, parse_spec
+from nnlab.data.loading import load
+from nnlab.data.parts import Outliers, divide
+from nnlab.data.splits import parse_split
 from nnlab.engine.outcomes import Fitted
-from nnlab.studies.resolve import fitted_to, resolved
+from nnlab.ingredients.resolve import fitted_to, resolved
+from nnlab.networks.layers import Activate, Linear
+from nnlab.networks.models import autoencoder
+from nnlab.settings import RunSettings
 
 # 63 training rows: batches of 20, 20, 20 and a short one of 3.
 SETTINGS: Final = {

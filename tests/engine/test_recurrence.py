@@ -12,17 +12,17 @@ from problems import Case, pairwise, runs_of, trained
 from scipy import stats
 from torch import Tensor, nn
 
-from nnlab.catalog.layers import parameters
-from nnlab.catalog.recurrent import Kind, Recurrent
 from nnlab.core.errors import UsageError
 from nnlab.engine.arrays import like, padded
-from nnlab.engine.cells import Tanh
-from nnlab.engine.kernels import Kernel, Site, Weights
+from nnlab.engine.kernels.recurrence import RecurrentKernel
+from nnlab.engine.kernels.recurrent_cells import Tanh
+from nnlab.engine.kernels.table import Kernel, Site, Weights
 from nnlab.engine.modules import module_of
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Shape, program_of
-from nnlab.engine.recurrence import RecurrentKernel
 from nnlab.engine.starting import starting_weights
+from nnlab.networks.layers import parameters
+from nnlab.networks.recurrent import Kind, Recurrent
 
 RUNS, ROWS = 3, 11
 CPU: Final = torch.device("cpu")

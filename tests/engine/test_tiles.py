@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import SOURCES, runs_of
 
-from nnlab.core.records import Run
 from nnlab.engine.plan import program_of, tiles_of
+from nnlab.settings.run_records import Run
 
 BASE: Final = {"data": "moons:samples=60", "model": "mlp:hidden=8x8"}
 

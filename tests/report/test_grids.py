@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from nnlab.report.grids import crossed_table, tuning_table
+from nnlab.report.crossed import crossed_table, tuning_table
 from nnlab.report.sheets import Sheet
 
 

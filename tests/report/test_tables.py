@@ -13,9 +13,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nnlab.report.markdown import markdown
-from nnlab.report.sheets import Sheet
-from nnlab.report.tables import (
+from nnlab.report.arms import (
     Judging,
     comparisons_table,
     curves_table,
@@ -23,6 +21,8 @@ from nnlab.report.tables import (
     runs_table,
     summary_table,
 )
+from nnlab.report.markdown import markdown
+from nnlab.report.sheets import Sheet
 from tests.report.frames import JUDGING, NOTE, curves, runs, summary, through_csv
 
 GOLDEN = Path(__file__).parent / "golden"

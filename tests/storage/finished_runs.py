@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nnlab.core.records import Run, RunRecord
-from nnlab.core.settings import RunSettings
+from nnlab.settings import RunSettings
+from nnlab.settings.run_records import Run, RunRecord
 
 CURVES = {
     "epoch": [0, 1, 2],

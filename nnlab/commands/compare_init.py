@@ -1,0 +1,95 @@
+"""Which initialisation keeps the signal alive, and trains best? All inits in one population, layers looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from nnlab.experiments.comparing import compared, comparison
+from nnlab.experiments.experiment import Experiment
+from nnlab.experiments.factors import key_factor, setting_factor
+from nnlab.experiments.study import Cell, Conclusion, Evidence, Facts
+from nnlab.settings import CompareInitSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A run has trained where it has taken this part of the way from the best constant to nothing (definitions of sweep-lr's B).
+TRAINED: Final = 0.05
+
+_UNSEEN: Final = "The signal can't be followed through the layers of {}: there is no layers.csv, and the verdict is on training alone."
+
+
+class CompareInit:
+    """The study behind `nnlab compare-init`."""
+
+    command: Final = "compare-init"
+
+    def plan(self, settings: CompareInitSettings) -> Experiment:
+        """One arm an init, at every width and depth asked for."""
+        factors = [setting_factor("init", [str(init) for init in settings.inits])]
+        for key, sizes in (("width", settings.widths), ("depth", settings.depths)):
+            if sizes is not None:
+                factors.append(key_factor("model", key, [str(size) for size in sizes]))
+        return comparison(self.command, factors, settings, probes=settings.probe_every)
+
+    def probe(self, experiment: Experiment) -> Facts:  # noqa: ARG002
+        """Layers are looked at during the runs; nothing is measured beside them."""
+        return {}
+
+    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
+        """A verdict on the signal at the start for each arm, and whether it trained."""
+        layers, runs, curves = evidence.layers, evidence.runs, evidence.curves
+        assert layers is not None
+        if layers.empty:  # a network whose layers can't be followed one by one
+            notes = [_UNSEEN.format(experiment.settings.model)]
+            conclusion = compared(experiment, evidence, usual={"init": experiment.settings.init.name}, notes=notes)
+            rows = [dict(row) | _trained(runs, str(row["arm"])) for row in conclusion.summary]
+            return replace(conclusion, summary=rows)
+        start = curves[curves["epoch"] == 0]
+        first_losses = {str(run): float(loss) for run, loss in zip(start["run_id"], start["train_loss"], strict=True)}
+        verdicts = {arm.name: _verdict(layers, runs, arm.name, first_losses) for arm in experiment.arms}
+        conclusion = compared(experiment, evidence, usual={"init": "torch_default"}, verdicts=verdicts)
+        summary = [
+            dict(row) | _trained(runs, str(row["arm"])) | _signal(layers, str(row["arm"])) for row in conclusion.summary
+        ]
+        return replace(conclusion, summary=summary)
+
+
+def _verdict(layers: pd.DataFrame, runs: pd.DataFrame, arm: str, first_losses: Mapping[str, float]) -> tuple[str, str]:
+    """The verdict that most seeds of an arm have at the start, and why."""
+    from nnlab.analysis.init_verdicts import init_verdict, majority_verdict
+
+    start = layers[(layers["arm"] == arm) & (layers["epoch"] == 0)]
+    constants = runs.set_index("run_id")["constant_loss"].astype(float).to_dict()
+    each = [
+        init_verdict(rows, first_loss=first_losses.get(str(run_id), float("inf")), constant_loss=constants[str(run_id)])
+        for run_id, rows in start.groupby("run_id")
+    ]
+    found = majority_verdict(each)
+    return found.verdict, found.reason
+
+
+def _trained(runs: pd.DataFrame, arm: str) -> dict[str, Cell]:
+    """How many of an arm's runs got anywhere: ended at least 5 % below the best constant predictor."""
+    of_arm = runs[runs["arm"] == arm]
+    done = of_arm[of_arm["status"] == "done"]
+    constant = done["constant_loss"].astype(float)
+    return {"n_trained": int((done["train_loss"].astype(float) < (1 - TRAINED) * constant).sum())}
+
+
+def _signal(layers: pd.DataFrame, arm: str) -> dict[str, Cell]:
+    """The signal from the first to the last layer, forward, and from the last to the first, back: medians over seeds."""
+    start = layers[(layers["arm"] == arm) & (layers["epoch"] == 0)].astype(
+        {"between_sample_sd": float, "delta_rms": float}
+    )
+    by_layer = start.groupby("layer")[["between_sample_sd", "delta_rms"]].median().sort_index()
+    forward, back = by_layer["between_sample_sd"].to_numpy(), by_layer["delta_rms"].to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {"forward_ratio": float(forward[-1] / forward[0]), "backward_ratio": float(back[0] / back[-1])}
+
+
+COMPARE_INIT: Final = CompareInit()

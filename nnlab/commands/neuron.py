@@ -1,0 +1,181 @@
+"""What happens inside one neuron, forward and backward, number by number; and which gates can it learn?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nnlab.catalog.activations import activation_named
+from nnlab.catalog.entry import configured
+from nnlab.catalog.losses import loss_named
+from nnlab.core.errors import UsageError
+from nnlab.core.lazy import lazy
+from nnlab.core.spec import Spec
+from nnlab.settings import NeuronSettings, flag
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nnlab.diagnostics.chain.neuron_steps import GateEpoch, GateRun, NeuronStep
+else:
+    pd = lazy("pandas")
+
+_WEIGHTS, _INPUT = (0.5, -1.0), (1.0, 2.0)
+_GATE_PASSES = 1000
+_GATE_NEVER = ("input", "target", "loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A neuron's numbers.
+
+    Attributes:
+        rows: one step: `quantity, formula, value`. Several: a row each. A gate: a row for each pass over its four rows.
+        title: the neuron in a line.
+        notes: what is to be said of it.
+    """
+
+    rows: pd.DataFrame
+    title: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def neuron(settings: NeuronSettings) -> Shown:
+    """The answer to what was asked of a neuron.
+
+    Raises:
+        UsageError: a name that is not known, or numbers that do not go together.
+    """
+    activation = activation_named(settings.activation)
+    configured(activation.function, settings.activation, what="--activation")
+    if settings.gate is not None:
+        return _gate(settings)
+    if settings.loss is not None:
+        configured(loss_named(settings.loss).function, settings.loss, what="--loss")
+    weights = _WEIGHTS if settings.weights is None else settings.weights
+    inputs = _INPUT if settings.input is None else settings.input
+    if len(weights) != len(inputs):
+        raise UsageError(
+            f"--weights has {len(weights)} numbers and --input {len(inputs)}. Give one weight for each input."
+        )
+    from nnlab.diagnostics.chain.neuron_steps import neuron_steps
+
+    loss, lr = settings.loss or Spec("mse"), 0.5 if settings.lr is None else settings.lr
+    steps = neuron_steps(
+        weights=weights,
+        bias=0.1 if settings.bias is None else settings.bias,
+        inputs=inputs,
+        target=1.0 if settings.target is None else settings.target,
+        lr=lr,
+        activation=settings.activation,
+        loss=loss,
+        steps=settings.train or 1,
+    )
+    rows = _quantities(steps[0], settings.activation, loss, lr) if len(steps) == 1 else map(_step_row, steps)
+    title = f"One neuron, {settings.activation}, {loss}, lr {lr!r}"
+    return Shown(pd.DataFrame(rows), title, _notes(steps, settings.activation))
+
+
+def _quantities(step: NeuronStep, activation: Spec, loss: Spec, lr: float) -> Iterator[dict[str, object]]:
+    """Every number of one step, each with how it comes about."""
+
+    def row(quantity: str, formula: str, value: float) -> dict[str, object]:
+        return {"quantity": quantity, "formula": formula, "value": value}
+
+    terms = [f"{_worded(w)}*{_worded(x)}" for w, x in zip(step.weights, step.inputs, strict=True)]
+    yield row("s", " + ".join([*terms, _worded(step.bias)]), step.sum)
+    yield row("O", f"{activation}(s)", step.output)
+    yield row("L", f"{loss}(O, {_worded(step.target)})", step.loss)
+    yield row("dL/dO", f"the slope of {loss} at O", step.loss_by_output)
+    yield row("dO/ds", f"the slope of {activation} at s", step.output_by_sum)
+    yield row("dL/ds", "dL/dO * dO/ds", step.loss_by_sum)
+    for i, (x, slope) in enumerate(zip(step.inputs, step.loss_by_weights, strict=True), start=1):
+        yield row(f"dL/dw{i}", f"dL/ds * {_worded(x)}", slope)
+    yield row("dL/db", "dL/ds * 1", step.loss_by_bias)
+    for i, (old, new) in enumerate(zip(step.weights, step.new_weights, strict=True), start=1):
+        yield row(f"new w{i}", f"{_worded(old)} - {_worded(lr)} * dL/dw{i}", new)
+    yield row("new b", f"{_worded(step.bias)} - {_worded(lr)} * dL/db", step.new_bias)
+    yield row("new O", f"{activation}(new w . x + new b)", step.new_output)
+    yield row("new L", f"{loss}(new O, {_worded(step.target)})", step.new_loss)
+
+
+def _worded(value: float) -> str:
+    text = f"{value:.6g}"
+    return f"({text})" if value < 0 else text
+
+
+def _step_row(step: NeuronStep) -> dict[str, object]:
+    return {
+        "step": step.step,
+        **{f"w{i}": w for i, w in enumerate(step.weights, start=1)},
+        "b": step.bias,
+        "sum": step.sum,
+        "output": step.output,
+        "loss": step.loss,
+        "dL_dO": step.loss_by_output,
+        "dO_ds": step.output_by_sum,
+        "dL_ds": step.loss_by_sum,
+        **{f"dL_dw{i}": slope for i, slope in enumerate(step.loss_by_weights, start=1)},
+        "dL_db": step.loss_by_bias,
+        "new_output": step.new_output,
+        "new_loss": step.new_loss,
+    }
+
+
+def _notes(steps: Sequence[NeuronStep], activation: Spec) -> tuple[str, ...]:
+    last = steps[-1]
+    if last.is_stuck:
+        return (
+            f"The loss is {last.loss:.4g}, and nothing moves: the slope of {activation} at s = {last.sum:.4g} is 0, so"
+            " every derivative before it is 0 too.",
+        )
+    verb = "falls" if last.new_loss < steps[0].loss else "does not fall"
+    return (f"The loss {verb}: {steps[0].loss:.6g} before, {last.new_loss:.6g} after.",)
+
+
+def _gate(settings: NeuronSettings) -> Shown:
+    strays = [name for name in _GATE_NEVER if getattr(settings, name) is not None]
+    if strays:
+        raise UsageError(
+            f"--gate has four rows of its own and the squared error; {flag(strays[0])} does not go with it."
+        )
+    weights = (0.0, 0.0) if settings.weights is None else settings.weights
+    if len(weights) != 2:
+        raise UsageError(f"--gate has two inputs; --weights gives {len(weights)} numbers. Give two.")
+    from nnlab.diagnostics.chain.neuron_steps import learned_gate, why_descent_fails
+
+    assert settings.gate is not None
+    lr = 1.0 if settings.lr is None else settings.lr
+    run = learned_gate(
+        settings.gate,
+        activation=settings.activation,
+        lr=lr,
+        epochs=settings.train or _GATE_PASSES,
+        weights=weights,
+        bias=settings.bias or 0.0,
+    )
+    title = f"One neuron, {settings.activation}, taught '{run.gate}' by {_rule(run)}, lr {lr!r}"
+    why = why_descent_fails(run)
+    verdict = f"'{run.gate}' is {'learned' if run.learned else 'not learned'}: {run.reason}."
+    notes = (verdict, f"{why[:1].upper()}{why[1:]}.") if why else (verdict,)
+    return Shown(pd.DataFrame([_epoch_row(run, epoch) for epoch in run.epochs]), title, notes)
+
+
+def _rule(run: GateRun) -> str:
+    return "the perceptron rule" if run.rule == "perceptron" else run.rule
+
+
+def _epoch_row(run: GateRun, epoch: GateEpoch) -> dict[str, object]:
+    outputs = zip(("out_00", "out_01", "out_10", "out_11"), epoch.outputs, strict=True)
+    return {
+        "gate": run.gate,
+        "activation": run.activation,
+        "rule": run.rule,
+        "epoch": epoch.epoch,
+        "w1": epoch.weights[0],
+        "w2": epoch.weights[1],
+        "b": epoch.bias,
+        **dict(outputs),
+        "wrong": epoch.wrong,
+    }

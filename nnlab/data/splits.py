@@ -1,0 +1,188 @@
+"""How rows are dealt to the training, validation and test part.
+
+    random       whichever rows the seed draws: the default where there are no classes
+    stratified   the same, with each class in the same share everywhere: the default for classes
+    group:COL    rows that share a value stay together: another patient, not another visit
+    time:COL     the latest rows are the test part, those before them the validation part; one time is never cut in two
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from nnlab.core.errors import DataError, UsageError, unknown
+from nnlab.core.lazy import lazy
+from nnlab.core.rng import stream_seed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sklearn import model_selection
+
+    from nnlab.data.dataset import Dataset, Indices
+else:
+    np = lazy("numpy")
+    model_selection = lazy("sklearn.model_selection")
+
+How = Literal["auto", "random", "stratified", "group", "time"]
+
+_WITH_COLUMN: Final = ("group", "time")
+_ACCEPTED: Final = "Accepted: random, stratified, group:COLUMN, time:COLUMN."
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to deal out rows.
+
+    Attributes:
+        how: the way; `auto` is stratified for classes, else random.
+        column: what `group` and `time` go by.
+    """
+
+    how: How
+    column: str | None = None
+
+    def __str__(self) -> str:
+        return self.how if self.column is None else f"{self.how}:{self.column}"
+
+
+AUTO: Final = Split("auto")
+
+
+def parse_split(text: str, *, what: str = "--split") -> Split:
+    """The split that `text` names: `random`, `stratified`, `group:COLUMN`, `time:COLUMN` or `auto`."""
+    how, _, column = text.partition(":")
+    if how not in _CUTS and how != "auto":
+        raise unknown(what, how, _CUTS, see=_ACCEPTED)
+    if (how in _WITH_COLUMN) != bool(column):
+        raise UsageError(
+            f"{what} {text!r} {'needs a column' if how in _WITH_COLUMN else 'takes no column'}. {_ACCEPTED}"
+        )
+    return Split(how, column or None)  # type: ignore[arg-type]
+
+
+def split_rows(
+    dataset: Dataset, split: Split, *, seed: int, num_val: int, num_test: int
+) -> tuple[Indices, Indices, Indices]:
+    """Row indices of the training, validation and test part, each ascending: disjoint, and together all N.
+
+    The test part is drawn first, so it is the same whatever the size of the validation part. Only groups and times may
+    make the parts larger or smaller than asked for.
+
+    Args:
+        dataset: the rows.
+        split: how.
+        seed: its `split` stream decides.
+        num_val: rows wanted in the validation part; 0 for none.
+        num_test: rows wanted in the test part; 0 for none.
+
+    Raises:
+        DataError: the rows can't be dealt out so.
+    """
+    how = ("stratified" if dataset.has_classes else "random") if split.how == "auto" else split.how
+    parts = 1 + (num_val > 0) + (num_test > 0)
+    if how == "stratified":
+        _check_classes(dataset, parts=parts)
+    if how in _WITH_COLUMN:
+        _check_column(dataset, split, parts=parts)
+    bits = stream_seed(seed, "split")
+    rest, test = _cut(dataset, how, np.arange(len(dataset.y)), num_test, bits & 0xFFFFFFFF)
+    train, val = _cut(dataset, how, rest, num_val, bits >> 32)
+    return train, val, test
+
+
+def _check_classes(dataset: Dataset, *, parts: int) -> None:
+    """Refuse a stratified split that the classes do not allow."""
+    if not dataset.has_classes:
+        raise UsageError(f"--split stratified is for classes; the task is {dataset.task}. Say --split random.")
+    found = np.bincount(dataset.y, minlength=dataset.num_classes)
+    if found.min() < parts and parts > 1:
+        name = dataset.class_names[int(found.argmin())]
+        rows = "1 row" if found.min() == 1 else f"{found.min()} rows"
+        raise DataError(
+            f"class {name!r} has {rows}; a stratified split into {parts} parts needs {parts} of each class."
+            " Leave the class out, say --split random, or --task regression if these are no classes."
+        )
+
+
+def _check_column(dataset: Dataset, split: Split, *, parts: int) -> None:
+    """Refuse a split by groups or times that the column does not allow."""
+    if dataset.split_column is None:
+        raise UsageError(f"--split {split} goes by a column, but the data were loaded without one.")
+    found = len(np.unique(dataset.split_column.values))
+    if found < parts:
+        raise DataError(
+            f"--split {split}: different values in the column: {found}. {parts} parts need at least {parts}."
+            " Say --validation 0 or --test 0, or --split random."
+        )
+
+
+def _cut(dataset: Dataset, how: str, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+    """`rows` less about `num` of them, and those; both ascending."""
+    if num == 0:
+        return rows, rows[:0]
+    if num >= len(rows):
+        raise DataError(f"{len(rows)} rows are too few to take {num} away. Lower --validation or --test.")
+    try:
+        kept, taken = _CUTS[how](dataset, rows, num, state)
+    except ValueError as error:
+        raise DataError(
+            f"--split {how} can't take {num} of {len(rows)} rows: {error}"
+            " Change --validation or --test, or say --split random."
+        ) from None
+    if not len(kept) or not len(taken):
+        column = "" if dataset.split_column is None else f" by {dataset.split_column.name!r}"
+        raise DataError(
+            f"--split {how}{column} leaves a part without rows. Change --validation or --test, or say --split random."
+        )
+    return np.sort(kept), np.sort(taken)
+
+
+def _random(_: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+    drawn = np.random.default_rng(state).permutation(rows)
+    return drawn[num:], drawn[:num]
+
+
+def _stratified(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+    """Of each class its share, rounded so that the shares add up to `num`: the largest remainders go up, equal ones by lot.
+
+    By hand, since loading scikit-learn's splitters takes half as long as loading torch, at the start of every command.
+    """
+    generator = np.random.default_rng(state)
+    classes, counts = np.unique(dataset.y[rows], return_counts=True)
+    if num < len(classes):
+        raise ValueError(f"that is less than the number of classes, {len(classes)}.")
+    share = counts * num / len(rows)
+    taken_of = np.floor(share).astype(np.int64)
+    lot = generator.permutation(len(classes))
+    first = lot[np.argsort(-(share - taken_of)[lot], kind="stable")]
+    taken_of[first[: num - taken_of.sum()]] += 1
+    is_taken = np.zeros(len(rows), dtype=bool)
+    for each, count in zip(classes, taken_of, strict=True):
+        is_taken[generator.permutation(np.flatnonzero(dataset.y[rows] == each))[:count]] = True
+    return rows[~is_taken], rows[is_taken]
+
+
+def _group(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+    assert dataset.split_column is not None
+    groups = dataset.split_column.values[rows]
+    num_groups = len(np.unique(groups))
+    num_taken = min(max(round(num / len(rows) * num_groups), 1), num_groups - 1)
+    splitter = model_selection.GroupShuffleSplit(n_splits=1, test_size=num_taken, random_state=state)
+    kept, taken = next(splitter.split(rows, groups=groups))
+    return rows[kept], rows[taken]
+
+
+def _time(dataset: Dataset, rows: Indices, num: int, _: int) -> tuple[Indices, Indices]:
+    assert dataset.split_column is not None
+    times = dataset.split_column.values[rows]
+    late = times >= np.sort(times)[-num]
+    return rows[~late], rows[late]
+
+
+_Cut = Callable[["Dataset", "Indices", int, int], "tuple[Indices, Indices]"]
+
+_CUTS: Final[Mapping[str, _Cut]] = {"random": _random, "stratified": _stratified, "group": _group, "time": _time}

@@ -1,0 +1,93 @@
+"""What a column of targets means: numbers to estimate, or classes to tell apart.
+
+Text is classes. Numbers are classes where all are whole and there are 2 of them, or 3 to 20 of them, each found in
+two rows or more on the average; otherwise they are regression targets. Two classes are `binary`, more are
+`multiclass`. `--task` says otherwise. Classes are in the order of their numbers, or of the alphabet.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from nnlab.core.errors import DataError
+from nnlab.core.lazy import lazy
+from nnlab.data.table_reader import listed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from nnlab.data.dataset import Targets
+    from nnlab.settings import Task
+
+    Values = npt.NDArray[np.float64 | np.object_]
+else:
+    np = lazy("numpy")
+
+MOST_NUMBERED_CLASSES: Final = 20
+
+TaskChoice = Literal["auto", "regression", "binary", "multiclass", "reconstruction"]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Targets ready for a Dataset.
+
+    Attributes:
+        y: [N] numbers, or class indices.
+        task: what is predicted.
+        class_names: in the order of the indices; () where there are no classes.
+    """
+
+    y: Targets
+    task: Task
+    class_names: tuple[str, ...]
+
+
+def target_of(values: Values, task: TaskChoice, *, place: str) -> Target:
+    """What `values` [N] (float64, or text) are to be predicted as.
+
+    Args:
+        values: none of them missing.
+        task: `auto` for the rule above; `reconstruction` looks at no target.
+        place: where they stand, for messages (`my.csv, column 'age'`).
+
+    Raises:
+        DataError: one value only, or values that `task` can't have.
+    """
+    if task == "reconstruction":
+        return Target(np.zeros(len(values)), task, ())
+    distinct, indices = np.unique(values, return_inverse=True)
+    if len(distinct) < 2:
+        raise DataError(f"{place} has one value, {distinct[0]!s}, in every row. Expected two or more to tell apart.")
+    meant = _inferred(distinct, len(values)) if task == "auto" else task
+    if meant == "regression":
+        if distinct.dtype.kind != "f":
+            raise DataError(f"{place} has text such as {distinct[0]!r}. Expected numbers for --task regression.")
+        return Target(values.astype(np.float64), "regression", ())
+    names = _class_names(distinct)
+    if meant == "binary" and len(names) != 2:
+        raise DataError(f"{place} has {len(names)} classes: {listed(names, 5)}. Expected two for --task binary.")
+    return Target(indices.astype(np.int64), meant, names)
+
+
+def _inferred(distinct: npt.NDArray[np.generic], num_rows: int) -> Task:
+    if len(distinct) == 2 and (distinct.dtype.kind != "f" or _whole(distinct)):
+        return "binary"
+    if distinct.dtype.kind != "f":
+        return "multiclass"
+    few = len(distinct) <= min(MOST_NUMBERED_CLASSES, num_rows // 2)
+    return "multiclass" if few and _whole(distinct) else "regression"
+
+
+def _whole(distinct: npt.NDArray[np.generic]) -> bool:
+    return bool(np.all(distinct == np.floor(distinct.astype(np.float64))))
+
+
+def _class_names(distinct: npt.NDArray[np.generic]) -> tuple[str, ...]:
+    if distinct.dtype.kind != "f":
+        return tuple(str(name) for name in distinct)
+    return tuple(f"{value:.0f}" if _whole(distinct) else repr(float(value)) for value in distinct.astype(np.float64))

@@ -1,0 +1,1 @@
+"""This machine, and whether it computes what plain PyTorch computes."""

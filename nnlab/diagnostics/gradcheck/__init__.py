@@ -1,0 +1,1 @@
+"""Are these gradients right? Subjects, differences, causes."""

@@ -1,0 +1,1 @@
+"""The signal through the layers of a network, forward and back."""

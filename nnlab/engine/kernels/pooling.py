@@ -1,0 +1,82 @@
+"""Pools over windows of many runs at once, differentiated by hand.
+
+Shapes: R runs, C channels, k places of the kernel, T windows, L positions, B rows of the batch.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from nnlab.engine.arrays import like, padded
+from nnlab.engine.kernels.windows import Spread, Windows
+from nnlab.networks.spatial_layers import Pool
+
+if TYPE_CHECKING:
+    from nnlab.engine.kernels.table import Site
+
+
+class MeanPoolKernel:
+    """h = the mean of each window."""
+
+    def __init__(self, layer: Pool, site: Site) -> None:
+        self.windows = Windows(layer, site.width)
+        self.h: Tensor | None = None
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        if self.h is None:
+            self.h, self.means, self.spread = _buffers(self.windows, x)
+        first, *others = self.windows.seen(x)
+        self.means.copy_(first)
+        for seen in others:
+            self.means.add_(seen)
+        return self.h.div_(len(self.windows.taps))
+
+    def backward(self, d: Tensor) -> Tensor:
+        share = self.windows.all(d.div_(len(self.windows.taps)))
+        return self.spread([share] * len(self.windows.taps))
+
+
+class MaxPoolKernel:
+    """h = the largest of each window; of equals the first has the gradient, as in PyTorch.
+
+    `beats` tells of each place of the kernel but the first where it is larger than all before it; going back, the last such place takes
+    the gradient.
+    """
+
+    def __init__(self, layer: Pool, site: Site) -> None:
+        self.windows = Windows(layer, site.width)
+        self.h: Tensor | None = None
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        if self.h is None:
+            self.h, self.largest, self.spread = _buffers(self.windows, x)
+            self.beats = [torch.empty_like(self.largest) for _ in self.windows.taps[1:]]
+        first, *others = self.windows.seen(x)
+        self.largest.copy_(first)
+        for seen, beats in zip(others, self.beats, strict=True):
+            if training:
+                torch.gt(seen, self.largest, out=beats)
+            torch.maximum(self.largest, seen, out=self.largest)
+        return self.h
+
+    def backward(self, d: Tensor) -> Tensor:
+        left = self.windows.all(d)
+        for beats in reversed(self.beats):
+            left.sub_(beats.mul_(left))
+        return self.spread([left, *self.beats])
+
+
+def _buffers(windows: Windows, x: Tensor) -> tuple[Tensor, Tensor, Spread]:
+    """The output, the same by channel and window, and what the input's gradient is added up in, for inputs laid out as x."""
+    make = partial(padded, dtype=x.dtype, device=x.device)
+    h = make(x.shape[0], windows.layer.inputs[0] * windows.number, windows.width)
+    return h, windows.all(h), Spread(windows, like(x))
+
+
+def pool_kernel(layer: Pool, site: Site) -> MaxPoolKernel | MeanPoolKernel:
+    """The kernel for what the pool takes of its windows."""
+    return MaxPoolKernel(layer, site) if layer.over == "max" else MeanPoolKernel(layer, site)

@@ -1,0 +1,1 @@
+"""What all commands that train share: plan -> training -> journal -> conclusion -> files."""

@@ -1,0 +1,218 @@
+"""Arms made of factors, and their conclusion: what every comparison has in common, whatever it varies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pydantic import JsonValue
+
+from nnlab.catalog.losses import loss_named
+from nnlab.catalog.metrics import METRICS
+from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.data.dataset import Dataset
+from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
+from nnlab.experiments.factors import Factor, crossed
+from nnlab.experiments.judging import judged
+from nnlab.experiments.study import Cell, Conclusion, Evidence
+from nnlab.ingredients.resolve import digest, fitted_to, identity, prepared, resolved
+from nnlab.settings import CompareSettings, Task
+
+# Losses in their own unit tell nothing between losses.
+OWN_UNITS: Final = ("train_loss", "batch_loss", "val_loss", "test_loss")
+
+METRIC_OF_TASK: Final[Mapping[Task, str]] = {
+    "regression": "val_rmse",
+    "binary": "val_accuracy",
+    "multiclass": "val_accuracy",
+    "reconstruction": "val_rmse",
+}
+
+
+def comparison(
+    command: str, factors: Sequence[Factor], settings: CompareSettings, *, probes: int | None = None
+) -> Experiment:
+    """The experiment whose arms are every combination of the factors' levels.
+
+    Args:
+        command: whose it is.
+        factors: what is varied; at least one.
+        settings: as given; what the arms have in common.
+        probes: epochs between probes of the layers; None for none.
+
+    Raises:
+        UsageError: an arm that can't be trained, fewer than two arms, a baseline that is none of them.
+    """
+    complete, dataset = prepared(settings)
+    arms = tuple(
+        Arm(each.name, fitted_to(resolved(each.apply(run_settings(settings))), dataset), each.levels)
+        for each in crossed(factors)
+    )
+    _check_arms(command, arms, settings)
+    decided = [factor.decides for factor in factors]
+    _check_unit(decided, settings, dataset)
+    _check_metric(arms, settings, dataset)
+    if settings.show_grid and settings.tune_lr is None and len(factors) == 1:
+        raise UsageError(
+            "--show-grid shows arms by rates, or factors that are crossed. Say --tune-lr, or a second --vary."
+        )
+    tuning = _tuning(decided, settings)
+    return Experiment(
+        command=command,
+        factor=factors[0].name if len(factors) == 1 else "arm",
+        arms=arms,
+        settings=complete,
+        dataset=dataset,
+        varied=(*decided, *(("lr",) if tuning else ())),
+        tuning=tuning,
+        probes=probes,
+    )
+
+
+def _tuning(decided: Sequence[str], settings: CompareSettings) -> Tuning | None:
+    """The search for a rate of each arm, where one was asked for.
+
+    Raises:
+        UsageError: the rate is what is varied, or nothing is left to choose it by.
+    """
+    if settings.tune_lr is None:
+        return None
+    if "lr" in decided:
+        raise UsageError("--tune-lr chooses the rate that --vary lr varies. Say one of them.")
+    if settings.validation == 0 and settings.metric.startswith("val_"):
+        raise UsageError(f"--tune-lr chooses by {settings.metric}, and --validation 0 leaves no part to choose by.")
+    return Tuning(settings.tune_lr, settings.tuning_seeds)
+
+
+def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) -> None:
+    """Refuse arms that compare nothing.
+
+    Raises:
+        UsageError: fewer than two, two that are the same but for their spelling, a baseline that is none of them.
+    """
+    if len(arms) < 2:
+        raise UsageError(f"`nnlab {command}` compares two arms or more; {len(arms)} given.")
+    names = [arm.name for arm in arms]
+    seen: dict[str, str] = {}
+    for arm in arms:
+        what = digest(identity(arm.settings))
+        if what in seen:
+            raise UsageError(f"{seen[what]!r} and {arm.name!r} are the same arm in two spellings. Give it once.")
+        seen[what] = arm.name
+    if settings.baseline is not None and settings.baseline not in names:
+        near = did_you_mean(settings.baseline, names)
+        raise UsageError(f"--baseline {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
+
+
+def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Dataset) -> None:
+    """Refuse to compare losses that are not in one unit.
+
+    Raises:
+        UsageError: the arms are judged by a loss, and each has a unit of its own; or no metric has the same in all.
+    """
+    if settings.metric in OWN_UNITS and _units_differ(decided, dataset):
+        raise UsageError(
+            f"--metric {settings.metric} is in a unit of its own in each arm, and compares nothing. "
+            f"Say --metric {METRIC_OF_TASK[dataset.task]}, or another metric that no loss owns."
+        )
+    if dataset.task == "reconstruction" and "standardize" in decided:
+        raise UsageError(
+            "--vary standardize changes what is to be reconstructed, so that its arms have no unit in common."
+        )
+
+
+def _check_metric(arms: Sequence[Arm], settings: CompareSettings, dataset: Dataset) -> None:
+    """Refuse to judge an arm by what can't be taken of it.
+
+    Raises:
+        UsageError: the metric is one of probabilities, and an arm's loss gives none.
+    """
+    name = settings.metric.removeprefix("val_")
+    links = {arm.name: loss_named(arm.settings.loss).link_for(dataset.task) for arm in arms if arm.settings.loss}
+    without = [arm for arm, link in links.items() if name in METRICS and not METRICS[name].applies(dataset.task, link)]
+    if without:
+        raise UsageError(
+            f"--metric {settings.metric} is one of probabilities, and the loss of {', '.join(without)} gives none. "
+            f"Say --metric {METRIC_OF_TASK[dataset.task]}, or compare losses that do."
+        )
+
+
+def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
+    """Whether what is varied changes the unit of the losses: another loss, or targets standardised or not."""
+    return "loss" in decided or ("standardize" in decided and dataset.task == "regression")
+
+
+def compared(
+    experiment: Experiment,
+    evidence: Evidence,
+    *,
+    usual: Mapping[str, str],
+    verdicts: Mapping[str, tuple[str, str]] | None = None,
+    notes: Sequence[str] = (),
+) -> Conclusion:
+    """The conclusion of a comparison: arms judged, and each held against the baseline, paired by seed.
+
+    Args:
+        experiment: what was asked.
+        evidence: what the runs left behind.
+        usual: by factor, the level that others are compared with where the person names no baseline; of a factor
+            without, or that has no such level, the first.
+        verdicts: by arm, verdict and reason, where the command has a notion of its own.
+        notes: sentences of the study's own.
+    """
+    from nnlab.analysis.comparisons import comparison_rows
+    from nnlab.analysis.scores import metric_columns
+
+    settings, runs = experiment.settings, evidence.runs
+    assert isinstance(settings, CompareSettings)
+    arms = [arm.name for arm in experiment.arms]
+    baseline = settings.baseline or _usual_arm(experiment.arms, usual)
+    left_out = OWN_UNITS if _units_differ(experiment.varied, experiment.dataset) else ()
+    conclusion = judged(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
+    metrics = [name for name in metric_columns(runs) if name not in left_out and runs[name].notna().any()]
+    rows: Sequence[Mapping[str, Cell]] = []
+    if len(experiment.seeds) > 1 and settings.metric in metrics:
+        rows = comparison_rows(runs, arms=arms, baseline=baseline, metrics=metrics, judged=settings.metric)
+    by_arm = {row["arm"]: row for row in rows if row["metric"] == settings.metric}
+    summary = conclusion.summary
+    if verdicts is None:
+        summary = [dict(row) | _against(by_arm.get(row["arm"]), row["arm"] == baseline, baseline) for row in summary]
+    if experiment.tuning is not None:
+        rates, tuning = {arm.name: arm.settings.lr for arm in experiment.arms}, experiment.tuning
+        summary = [
+            dict(row) | {"lr": (lr := rates[str(row["arm"])]), "bracketed": tuning.brackets(lr)} for row in summary
+        ]
+    factors = list(experiment.arms[0].levels)
+    if len(factors) > 1:
+        levels = {arm.name: arm.levels for arm in experiment.arms}
+        summary = [{"arm": row["arm"], **levels[str(row["arm"])], **row} for row in summary]
+    facts: dict[str, JsonValue] = {
+        **conclusion.facts,
+        "baseline": baseline,
+        "factors": [*factors],
+        "varied": [*experiment.varied],
+    }
+    return replace(conclusion, summary=summary, comparisons=rows, facts=facts)
+
+
+def _usual_arm(arms: Sequence[Arm], usual: Mapping[str, str]) -> str:
+    """The arm with the usual level of every factor that has it, and the first level of the others."""
+    wanted = dict(arms[0].levels)
+    wanted |= {name: usual[name] for name in wanted if usual.get(name) in {arm.levels[name] for arm in arms}}
+    return next(arm.name for arm in arms if arm.levels == wanted)
+
+
+def _against(row: Mapping[str, Cell] | None, is_baseline: bool, baseline: str) -> dict[str, str | None]:
+    """An arm's verdict and reason, from its row of comparisons.csv."""
+    if is_baseline:
+        return {"verdict": "baseline", "reason": "what the others are compared with"}
+    if row is None:
+        return {"verdict": None, "reason": None}
+    p, flipped = row["p_holm"], row["p_sign_flip"]
+    reason = (
+        f"against {baseline}: p {p:.2g} after Holm, sign-flip p {flipped:.2g}"
+        if isinstance(p, float)
+        else f"against {baseline}"
+    )
+    return {"verdict": str(row["verdict"]), "reason": reason}

@@ -1,0 +1,82 @@
+"""The conclusion of an experiment, and the tables that it is drawn from: all of it made from the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from nnlab import __version__
+from nnlab.core.lazy import lazy
+from nnlab.experiments.experiment import Experiment
+from nnlab.experiments.study import Conclusion, Evidence, Facts, Study
+from nnlab.settings import ExperimentSettings
+from nnlab.storage.csv_files import (
+    COMPARISONS,
+    CURVES,
+    LAYERS,
+    SUMMARY,
+    layers_frame,
+    read_csv,
+    runs_frame,
+    write_csv,
+    write_curves,
+    write_runs,
+)
+from nnlab.storage.journal import Journal
+from nnlab.storage.manifest import Manifest
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = lazy("pandas")
+
+S = TypeVar("S", bound=ExperimentSettings)
+
+_CURVES_NEEDED: Final = ("run_id", "arm", "epoch", "step", "train_loss", "val_loss")
+
+
+def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: Path, facts: Facts) -> Conclusion:
+    """Write every table of an experiment but that of its tuning; what its study says of them.
+
+    Args:
+        study: whose experiment it is.
+        experiment: all of its runs that were not failed are in the journal.
+        journal: of the directory.
+        path: the directory.
+        facts: what was measured beside the runs.
+    """
+    runs, task = experiment.runs, experiment.dataset.task
+    write_curves(path, journal, runs, task=task)
+    frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
+    layers: pd.DataFrame | None = None
+    if experiment.probes is not None:
+        layers = layers_frame(journal, runs)
+        if layers.empty:
+            (path / LAYERS).unlink(missing_ok=True)
+        else:
+            write_csv(path / LAYERS, layers)
+    curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+    conclusion = study.conclude(experiment, Evidence(frame, curves, facts, layers))
+    write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
+    if conclusion.comparisons:
+        write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons, dtype=object))
+    else:  # of more seeds, from before
+        (path / COMPARISONS).unlink(missing_ok=True)
+    write_csv(path / SUMMARY, pd.DataFrame(conclusion.summary, dtype=object))
+    return conclusion
+
+
+def is_answered(experiment: Experiment, manifest: Manifest | None) -> bool:
+    """Whether the tables answer just this: these arms and seeds, judged this way."""
+    if manifest is None or manifest.finished is None:
+        return False
+    kind = type(experiment.settings)
+    asked = [*kind.with_role("analysis"), *kind.with_role("arms")]
+    there = {name: resolved.value for name, resolved in manifest.settings.items()}
+    spelled = experiment.settings.spelled()
+    return (
+        manifest.arms == tuple(arm.name for arm in experiment.arms)
+        and manifest.seeds == experiment.seeds
+        and all(spelled.get(name) == there.get(name) for name in asked)
+        and manifest.versions.get("nnlab") == __version__
+    )

@@ -1,0 +1,171 @@
+"""A factor: what an experiment varies, and how one of its levels is put into the settings.
+
+`--vary KEY=A,B,C` names a setting (`optimizer`, `batch_size`), or a key of the model (`width`) or of the optimizer (`momentum`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Final
+
+from nnlab.catalog.entry import keys
+from nnlab.catalog.optimizers import optimizer_named
+from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.kinds import parse_value, spelled
+from nnlab.core.spec import Spec, split_list
+from nnlab.networks.models import MODELS, model_named
+from nnlab.settings import ExperimentSettings, RunSettings
+
+# What decides the data's content: one experiment has one.
+_HELD: Final = frozenset({"data", "target", "task", "missing", "split"})
+
+
+@dataclass(frozen=True)
+class Factor:
+    """What is varied.
+
+    Attributes:
+        name: the setting or key.
+        levels: in their canonical spelling, in the order given.
+        apply: the settings with one of the levels.
+        decides: what of a run's identity the level decides (`lr`, `model.width`).
+    """
+
+    name: str
+    levels: tuple[str, ...]
+    apply: Callable[[RunSettings, str], RunSettings]
+    decides: str
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A level of every factor.
+
+    Attributes:
+        name: of the arm: the level of a single factor, `init=zeros width=50` of several.
+        levels: by factor.
+        apply: the settings with all of them.
+    """
+
+    name: str
+    levels: Mapping[str, str]
+    apply: Callable[[RunSettings], RunSettings]
+
+
+def setting_factor(name: str, levels: Sequence[str]) -> Factor:
+    """The factor that varies a whole setting.
+
+    Raises:
+        UsageError: a level that the setting does not take.
+    """
+    levels = tuple(_canonical(name, level) for level in levels)
+    # The one setting that becomes a key of another.
+    decides = "optimizer.weight_decay" if name == "weight_decay" else name
+    return Factor(name, levels, partial(_with_setting, name), decides)
+
+
+def _with_setting(name: str, settings: RunSettings, level: str) -> RunSettings:
+    value = getattr(RunSettings.checked({name: level}), name)
+    return settings.model_copy(update={name: value})
+
+
+def _canonical(name: str, level: str) -> str:
+    value = getattr(RunSettings.checked({name: level}), name)
+    return str(value) if isinstance(value, Spec) else spelled(value)
+
+
+def varied(text: str, settings: ExperimentSettings) -> Factor:
+    """The factor that `--vary KEY=A,B,C` names.
+
+    Raises:
+        UsageError: no such key, one that can't vary within an experiment, or a level that it does not take.
+    """
+    key, equals, listed = text.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not listed:
+        raise UsageError(f"--vary {text!r} is not KEY=A,B,C, such as optimizer=sgd,adam.")
+    levels = split_list(listed, what=f"--vary {key}")
+    if key in _HELD:
+        raise UsageError(
+            f"--vary {key}: the data are one experiment's own. Run one experiment for each, and compare them."
+        )
+    if key in RunSettings.model_fields:
+        return setting_factor(key, levels)
+    model = keys(model_named(settings.model).function)
+    optimizer = keys(optimizer_named(settings.optimizer).function)
+    for place, accepted in (("model", model), ("optimizer", optimizer)):
+        if key in accepted:
+            kind = accepted[key].kind
+            return key_factor(place, key, [spelled(parse_value(kind, level, what=f"--vary {key}")) for level in levels])
+    known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
+    raise UsageError(
+        f"--vary {key!r} is no setting, and no key of --model {settings.model.name} or --optimizer "
+        f"{settings.optimizer.name}.{did_you_mean(key, known)}"
+    )
+
+
+def key_factor(place: str, key: str, levels: Sequence[str]) -> Factor:
+    """The factor that varies one key of an ingredient: `model`'s width, `optimizer`'s momentum."""
+
+    def apply(settings: RunSettings, level: str) -> RunSettings:
+        spec = getattr(settings, place)
+        if key in ("width", "depth"):
+            spec = _sized(spec, key)
+        return settings.model_copy(update={place: spec.with_option(key, level)})
+
+    return Factor(key, tuple(levels), apply, f"{place}.{key}")
+
+
+def _sized(model: Spec, key: str) -> Spec:
+    """The model by width and depth: `hidden=100x100` is `width=100:depth=2`.
+
+    Raises:
+        UsageError: a model that has no width and depth, or hidden layers that differ.
+    """
+    if key not in keys(model_named(model).function):
+        fitting = [name for name, entry in MODELS.items() if key in keys(entry.function)]
+        raise UsageError(f"--model {model} has no {key} to vary. These have: {', '.join(fitting)}.")
+    text = model.option("hidden")
+    if text is None:
+        return model
+    sizes = parse_value("Sizes", text, what="--model mlp:hidden")
+    assert isinstance(sizes, tuple)
+    if len(set(sizes)) > 1:
+        raise UsageError(
+            f"--model {model} has hidden layers of several widths, so there is no {key} to vary. "
+            "Say --model mlp:width=100:depth=2, or vary hidden=100x100,50x25."
+        )
+    others = tuple(option for option in model.options if option[0] != "hidden")
+    return Spec(model.name, (("width", str(sizes[0])), ("depth", str(len(sizes))), *others))
+
+
+def crossed(factors: Sequence[Factor]) -> list[Combination]:
+    """Every combination of levels, those of the last factor next to each other.
+
+    Raises:
+        UsageError: two factors of one name.
+    """
+    names = [factor.name for factor in factors]
+    if len(set(names)) < len(names):
+        raise UsageError(
+            f"--vary names {next(n for n in names if names.count(n) > 1)!r} twice. Give its levels in one list."
+        )
+
+    def applied(levels: tuple[str, ...], settings: RunSettings) -> RunSettings:
+        for factor, level in zip(factors, levels, strict=True):
+            settings = factor.apply(settings, level)
+        return settings
+
+    return [
+        Combination(_name(names, levels), dict(zip(names, levels, strict=True)), partial(applied, levels))
+        for levels in product(*(factor.levels for factor in factors))
+    ]
+
+
+def _name(names: Sequence[str], levels: Sequence[str]) -> str:
+    if len(names) == 1:
+        return levels[0]
+    return " ".join(f"{name}={level}" for name, level in zip(names, levels, strict=True))

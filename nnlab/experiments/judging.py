@@ -1,0 +1,86 @@
+"""What every comparison of arms has in common: the best by validation, those tied with it, steps to a threshold, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import TYPE_CHECKING
+
+from nnlab.experiments.experiment import Experiment
+from nnlab.experiments.study import Conclusion, Evidence
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nnlab.analysis.selection import Selection
+
+
+def judged(
+    experiment: Experiment,
+    evidence: Evidence,
+    *,
+    verdicts: Mapping[str, tuple[str, str]] | None = None,
+    collapsed: Set[str] | None = None,
+    notes: Sequence[str] = (),
+    has_threshold: bool = True,
+) -> Conclusion:
+    """The conclusion that a table of runs allows.
+
+    Args:
+        experiment: what was asked.
+        evidence: what the runs left behind.
+        verdicts: by arm, verdict and reason.
+        collapsed: run_ids of runs that are finite and dead, where the command has such a notion.
+        notes: sentences of the study's own.
+        has_threshold: the arms' losses are in one unit, so that steps to one threshold can be counted.
+    """
+    from nnlab.analysis.selection import select
+    from nnlab.analysis.summaries import summary_rows
+
+    settings, runs = experiment.settings, evidence.runs
+    arms = [arm.name for arm in experiment.arms]
+    selection = select(runs, arms=arms, metric=settings.metric, collapsed=collapsed or frozenset())
+    threshold, steps = _steps(settings.threshold_loss, evidence, selection) if has_threshold else (None, {})
+    runs = runs.assign(steps_to_threshold=runs["run_id"].map(steps).astype(float))
+    rows = summary_rows(
+        runs, arms=arms, factor=experiment.column, selection=selection, verdicts=verdicts, collapsed=collapsed
+    )
+    return Conclusion(
+        summary=rows,
+        steps_to_threshold=steps,
+        facts={"threshold_loss": threshold, "basis": selection.basis},
+        notes=[*notes, *_seed_notes(experiment, runs)],
+        best_arm=selection.best,
+    )
+
+
+def _steps(wanted: float | str, evidence: Evidence, selection: Selection) -> tuple[float | None, Mapping[str, float]]:
+    """The threshold, on validation or, where there is none, on training loss, and each run's steps to it."""
+    from nnlab.analysis.thresholds import auto_threshold, steps_to_threshold
+
+    curves = evidence.curves
+    if curves.empty:
+        return None, {}
+    column = "val_loss" if curves["val_loss"].notna().any() else "train_loss"
+    if isinstance(wanted, float):
+        threshold: float | None = wanted
+    else:
+        threshold = (
+            None if selection.best is None else auto_threshold(curves, evidence.runs, selection.best, column=column)
+        )
+    if threshold is None:
+        return None, {}
+    return threshold, {
+        str(run_id): float(n) for run_id, n in steps_to_threshold(curves, threshold, column=column).items()
+    }
+
+
+def _seed_notes(experiment: Experiment, runs: pd.DataFrame) -> list[str]:
+    from nnlab.analysis.scores import inert_arms
+
+    if len(experiment.seeds) == 1:
+        return ["One seed: no intervals, and nothing can be told apart. Say --seeds 10."]
+    inert = inert_arms(runs, "train_loss", [arm.name for arm in experiment.arms])
+    if inert:
+        named = "every arm" if len(inert) == len(experiment.arms) else ", ".join(inert)
+        return [f"The seeds change nothing in {named}: full batches, one split, one start. One observation, repeated."]
+    return []

@@ -1,0 +1,60 @@
+"""The manifest of whatever was asked for: what is known of it before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from nnlab.settings import Settings
+from nnlab.settings.given import Given
+from nnlab.storage.directory import canonical
+from nnlab.storage.manifest import Manifest, Resolved, git_state, utc_now
+
+S = TypeVar("S", bound=Settings)
+
+
+def begun(
+    given: Given[S],
+    settings: Settings,
+    *,
+    command: str,
+    identity: Mapping[str, object],
+    dtype: str,
+    seeds: tuple[int, ...] = (),
+    factor: str | None = None,
+    arms: tuple[str, ...] = (),
+    data_hash: str | None = None,
+    file_hashes: Mapping[str, str],
+) -> Manifest:
+    """The manifest of a command that begins now, on a machine not yet known.
+
+    Args:
+        given: what was asked for.
+        settings: the same, complete.
+        command: its name.
+        identity: what all that the directory will hold has in common.
+        dtype: floating point type of the numbers.
+        seeds, factor, arms: of an experiment.
+        data_hash: of the data's content.
+        file_hashes: of the person's own code.
+    """
+    spelled = settings.spelled()
+    return Manifest(
+        command=command,
+        identity=json.loads(canonical(identity)),
+        settings={name: Resolved(value, given.origins[name]) for name, value in spelled.items()},  # type: ignore[arg-type]
+        factor=factor,
+        arms=arms,
+        seeds=seeds,
+        versions={},
+        device="",
+        dtype=dtype,
+        threads=0,
+        argv=given.argv,
+        started=utc_now(),
+        git=git_state(Path.cwd()),
+        data_hash=data_hash,
+        file_hashes=file_hashes,
+    )

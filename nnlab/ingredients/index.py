@@ -1,0 +1,32 @@
+"""Every kind of ingredient and its table: what `nnlab list` shows and completion offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.entry import LISTED_AS, Entry
+from nnlab.catalog.inits import INITS
+from nnlab.catalog.losses import LOSSES
+from nnlab.catalog.metrics import METRICS
+from nnlab.catalog.optimizers import OPTIMIZERS
+from nnlab.catalog.schedules import SCHEDULES
+from nnlab.data.loading import DATA
+from nnlab.networks.models import MODELS
+
+KINDS: Final[Mapping[str, Mapping[str, Entry]]] = {
+    "data": DATA,
+    "models": MODELS,
+    "activations": ACTIVATIONS,
+    "inits": INITS,
+    "losses": LOSSES,
+    "optimizers": OPTIMIZERS,
+    "schedules": SCHEDULES,
+    "metrics": METRICS,
+}
+
+
+def names_for(option: str) -> tuple[str, ...]:
+    """The names that an option accepts; none for an option that takes no ingredient."""
+    return tuple(KINDS.get(LISTED_AS.get(option, ""), ()))

@@ -1,0 +1,1 @@
+"""Networks: layers as data, and the models that are made of them."""

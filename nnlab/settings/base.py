@@ -1,0 +1,69 @@
+"""What every kind of settings shares: how a setting is declared, and how values that a person wrote are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nnlab.core.errors import UsageError
+from nnlab.settings.synonyms import setting_meant
+
+Role = Literal["training", "arms", "analysis", "execution"]
+Task = Literal["regression", "binary", "multiclass", "reconstruction"]
+Origin = Literal["flag", "python", "environment", "file", "default"]
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def setting(default: Any, words: str, *, role: Role = "training", panel: str = "Training", metavar: str = "") -> Any:
+    """A field: its default, its help in one line, what it decides, and the panel of `--help` it stands in."""
+    extra = {"role": role, "panel": panel, "metavar": metavar}
+    return Field(default=default, description=words, json_schema_extra=extra, validate_default=True)  # type: ignore[arg-type]
+
+
+class Settings(BaseModel):
+    """What every kind of settings shares: frozen, unknown keys refused, built from layers of given values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    @classmethod
+    def checked(cls, values: Mapping[str, object]) -> Self:
+        """Settings from values as a person wrote them (text, or what TOML and Python have for it).
+
+        Raises:
+            UsageError: an unknown name, or a value that can't be what is meant.
+        """
+        for name in values:
+            if name not in cls.model_fields:
+                near = setting_meant(name, cls.model_fields)
+                raise UsageError(
+                    f"{name!r} is not a setting of this command.{near} Accepted: {', '.join(cls.model_fields)}."
+                )
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else ""
+            message = first["msg"].removeprefix("Value error, ")
+            raise UsageError(f"{flag(name)}: {message}, not {first['input']!r}.") from None
+
+    @classmethod
+    def with_role(cls, role: Role) -> tuple[str, ...]:
+        """The names of the settings that have this role."""
+        return tuple(name for name in cls.model_fields if cls.role_of(name) == role)
+
+    @classmethod
+    def role_of(cls, name: str) -> Role:
+        """What a change of the setting `name` does."""
+        extra = cls.model_fields[name].json_schema_extra
+        assert isinstance(extra, dict)
+        return extra["role"]  # type: ignore[return-value]
+
+    def spelled(self) -> dict[str, object]:
+        """Every setting in JSON's types, as the manifest has it and `--config` reads it back."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}

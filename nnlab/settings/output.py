@@ -1,0 +1,47 @@
+"""Where an answer goes and how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+
+from nnlab.core.errors import UsageError
+from nnlab.settings.base import Settings, setting
+
+
+class DisplaySettings(Settings):
+    """How an answer looks: nothing here changes a number or a file."""
+
+    format: Literal["auto", "table", "csv", "json", "jsonl", "markdown"] = setting(
+        "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
+    )
+    quiet: bool = setting(False, "No progress, no notes.", role="execution", panel="Output")
+    no_color: bool = setting(False, "No colour.", role="execution", panel="Output")
+
+
+class OutputSettings(DisplaySettings):
+    """Where the answer goes and how it looks: nothing here changes a number."""
+
+    out: str | None = setting(None, "Directory for the results.", role="execution", panel="Output", metavar="DIR")
+    name: str | None = setting(
+        None, "Name of the directory under results/COMMAND/.", role="execution", panel="Output", metavar="NAME"
+    )
+    dry_run: bool = setting(False, "Show what would be run, and its cost.", role="execution", panel="Output")
+    fresh: bool = setting(False, "Set old results aside and start again.", role="execution", panel="Output")
+    verbose: bool = setting(False, "Say on stderr what is done, and how.", role="execution", panel="Output")
+
+    @classmethod
+    def checked(cls, values: Mapping[str, object]) -> Self:
+        """As of any settings; and more is not said where nothing is to be said."""
+        output = super().checked(values)
+        if output.quiet and output.verbose:
+            raise UsageError("--quiet leaves out what --verbose adds to. Give one of them.")
+        return output
+
+
+class GradcheckOutputSettings(OutputSettings):
+    """A check may also answer a build server."""
+
+    format: Literal["auto", "table", "csv", "json", "jsonl", "markdown", "junit"] = setting(  # type: ignore[assignment]
+        "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
+    )

@@ -1,0 +1,57 @@
+"""A run, and what is known of it when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from nnlab.settings import RunSettings
+
+Status = Literal["done", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training to be done: one full set of settings and one seed.
+
+    Attributes:
+        run_id: hash of everything that decides the run's numbers.
+        arm: the level of the varied factor, in its canonical spelling.
+        seed: decides split, initial weights, order of the rows, dropout and noise.
+    """
+
+    run_id: str
+    arm: str
+    seed: int
+    settings: RunSettings
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One training that is over.
+
+    Attributes:
+        run: what was done.
+        status: `diverged` is a result; `failed` is the machine's fault, and such a run is tried again.
+        diverged_step: first step, from 1, whose batch loss is not finite or exceeds 10^4 times the loss before training; or
+            the last step of the first epoch that ends with a loss or parameter that is not finite.
+        epochs: epochs begun.
+        steps: steps taken.
+        scores: `train_loss`, `batch_loss`, `val_loss`, `test_loss`, `constant_loss` and the task's metrics.
+        curves: column -> one value an epoch end, from epoch 0; rows end where a run diverges.
+        engine: which engine computed it.
+        reason: why it failed, in words.
+        layers: rows of layers.csv, from `epoch` on, where the layers were probed.
+    """
+
+    run: Run
+    status: Status
+    diverged_step: int | None
+    epochs: int
+    steps: int
+    scores: Mapping[str, float]
+    curves: Mapping[str, Sequence[float]]
+    engine: str
+    reason: str = ""
+    layers: Sequence[Mapping[str, str | int | float | None]] = ()

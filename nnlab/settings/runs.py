@@ -1,0 +1,98 @@
+"""The settings of a run, and of an experiment made of runs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from nnlab.core.spec import Spec
+from nnlab.settings.base import Settings, setting
+from nnlab.settings.readers import (
+    BatchSize,
+    CountSetting,
+    FractionSetting,
+    OptionalCount,
+    OptionalNonNegative,
+    OptionalPositive,
+    OptionalSpec,
+    RateSetting,
+    SeedList,
+    SpecSetting,
+    Threshold,
+    WholeSetting,
+)
+
+
+class RunSettings(Settings):
+    """Everything that decides the numbers of one run, but its seed."""
+
+    data: SpecSetting = setting(
+        Spec("mnist1d"), "Data set: a name, a .csv, .npz or .parquet file, or FILE.py:NAME.", panel="Data"
+    )
+    target: str | None = setting(None, "Column of the file to predict.", panel="Data", metavar="COLUMN")
+    task: Literal["auto", "regression", "binary", "multiclass", "reconstruction"] = setting(
+        "auto", "What is predicted; auto asks the data. reconstruction: the inputs themselves.", panel="Data"
+    )
+    split: str = setting("auto", "random, stratified, group:COLUMN or time:COLUMN.", panel="Data", metavar="HOW")
+    validation: FractionSetting = setting(0.2, "Part of the rows to choose by; 0 for none.", panel="Data")
+    test: FractionSetting = setting(0.2, "Part of the rows to report on, where the data has none.", panel="Data")
+    standardize: bool = setting(True, "Scale tables by their training part.", panel="Data")
+    missing: Literal["error", "drop", "mean"] = setting("error", "What to do with empty cells.", panel="Data")
+    label_noise: FractionSetting = setting(0.0, "Part of the training labels to make wrong.", panel="Data")
+    outliers: str | None = setting(
+        None, "Training targets to disturb: FRACTION:scale=S.", panel="Data", metavar="FRACTION:scale=S"
+    )
+    class_weights: Literal["none", "balanced"] = setting("none", "Weigh the classes of the loss.", panel="Data")
+
+    model: SpecSetting = setting(Spec("mlp", (("hidden", "100x100"),)), "Model.", panel="Model")
+    activation: OptionalSpec = setting(
+        None, "Activation of the hidden units (default: relu).", panel="Model", metavar="SPEC"
+    )
+    init: SpecSetting = setting(
+        Spec("auto"), "Initial weights; auto: torch_default, or as_built of a module of your own.", panel="Model"
+    )
+    loss: OptionalSpec = setting(
+        None, "Loss (default: cross_entropy, bce or mse by task).", panel="Model", metavar="SPEC"
+    )
+
+    optimizer: SpecSetting = setting(Spec("sgd"), "Optimizer.")
+    lr: RateSetting = setting(0.1, "Learning rate.")
+    schedule: SpecSetting = setting(Spec("none"), "Schedule of the learning rate.")
+    warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
+    epochs: CountSetting = setting(10, "Passes over the training part.")
+    steps: OptionalCount = setting(None, "Stop after so many steps.", metavar="N")
+    batch_size: BatchSize = setting(100, "Rows a step, or full.", metavar="N|full")
+    shuffle: bool = setting(True, "Draw a new order of the rows every epoch.")
+    weight_decay: OptionalNonNegative = setting(None, "Weight decay of the optimizer (default: its own).", metavar="X")
+    clip_norm: OptionalPositive = setting(None, "Clip the gradient's norm.", metavar="X")
+    early_stop: OptionalCount = setting(
+        None, "Stop a run after so many epochs without a better validation loss.", metavar="EPOCHS"
+    )
+    average: OptionalSpec = setting(None, "Weight averaging: ema:decay=0.999.", metavar="SPEC")
+    dtype: Literal["float32", "float64", "bfloat16", "mixed"] = setting(
+        "float32",
+        "Floating point type; mixed: weights in float32, the network by autocast in bfloat16.",
+        panel="Machine",
+    )
+    engine: Literal["auto", "native", "vmap", "loop"] = setting(
+        "auto",
+        "native: runs batched; vmap: any nn.Module batched by torch.func; loop: plain PyTorch, one by one.",
+        panel="Machine",
+    )
+
+
+class ExperimentSettings(RunSettings):
+    """A run's settings, the seeds, and how the answer is judged."""
+
+    seeds: SeedList = setting("10", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms", metavar="SEEDS")
+    metric: str = setting("val_loss", "What arms are judged by.", role="analysis", panel="Judging", metavar="METRIC")
+    threshold_loss: Threshold = setting(
+        "auto", "Loss that steps_to_threshold counts to.", role="analysis", panel="Judging", metavar="X|auto"
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", role="execution", panel="Machine")
+    threads: OptionalCount = setting(
+        None, "Tiles computed at once (default: one a core).", role="execution", panel="Machine", metavar="N"
+    )
+    deterministic: bool = setting(
+        False, "Only algorithms that give the same bits each time (cuda).", role="execution", panel="Machine"
+    )
+    explain: bool = setting(False, "Say what the columns of the table mean.", role="execution", panel="Output")
