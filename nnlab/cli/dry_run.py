@@ -33,7 +33,7 @@ def show_settings(given: Given[S], settings: Settings, plan: Mapping[str, object
     """
     import pandas as pd
 
-    told = [(name, _worded(value), given.origins[name]) for name, value in settings.spelled().items()]
+    told = [(name, _worded(value), given.origins[name]) for name, value in settings.as_json().items()]
     told += [(name, str(value), "plan") for name, value in plan.items()]  # type: ignore[misc]
     frame = pd.DataFrame(told, columns=["setting", "value", "from"])
     show(frame, table=partial(records_table, all_rows=True), output=given.output)

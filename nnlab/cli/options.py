@@ -10,9 +10,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import typer
 
-from nnlab.settings import DisplaySettings, OutputSettings, Settings, flag
+from nnlab.settings import DisplaySettings, OutputSettings, Settings
 from nnlab.settings.given import Given, environment, gathered
 from nnlab.settings.origins import telling_origins
+from nnlab.core.spelling import as_flag, flag
 from nnlab.settings.synonyms import SYNONYMS
 
 S = TypeVar("S", bound=Settings)
@@ -124,6 +125,6 @@ def _completion(name: str, annotation: object) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         from nnlab.ingredients.index import names_for
 
-        return [word for word in (*_choices(annotation), *names_for(flag(name))) if word.startswith(incomplete)]
+        return [word for word in (*_choices(annotation), *names_for(name)) if word.startswith(incomplete)]
 
     return complete

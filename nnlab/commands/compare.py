@@ -8,7 +8,7 @@ from typing import Final
 
 from nnlab.catalog.losses import DEFAULT_LOSS, loss_named
 from nnlab.core.errors import UsageError
-from nnlab.core.kinds import spelled
+from nnlab.core.spelling import spell_value
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.comparing import METRIC_OF_TASK, compared, comparison
 from nnlab.experiments.experiment import Arm, Experiment
@@ -45,7 +45,7 @@ class Compare:
     def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
         """Each arm against the baseline: the level that a setting has without --vary, else the first."""
         held = {name: getattr(experiment.settings, name, None) for name in experiment.arms[0].levels}
-        usual = {name: spelled(level) for name, level in held.items() if level is not None}
+        usual = {name: spell_value(level) for name, level in held.items() if level is not None}
         return compared(experiment, evidence, usual=usual)
 
 

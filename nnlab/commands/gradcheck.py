@@ -9,7 +9,8 @@ from nnlab.core.errors import UsageError
 from nnlab.core.kinds import parse_value
 from nnlab.diagnostics.gradcheck.gradient_report import STEP, Method
 from nnlab.ingredients.resolve import resolved
-from nnlab.settings import GradcheckSettings, RunSettings, Settings, flag
+from nnlab.settings import GradcheckSettings, RunSettings, Settings
+from nnlab.core.spelling import named
 
 Kind = Literal["catalogue", "model", "function", "module"]
 
@@ -51,7 +52,7 @@ class Check:
 def identity_of(settings: Settings) -> dict[str, object]:
     """Every setting that was given a value, less those that change no number."""
     shown = settings.with_role("execution")
-    return {name: value for name, value in settings.spelled().items() if name not in shown}
+    return {name: value for name, value in settings.as_json().items() if name not in shown}
 
 
 def planned(settings: GradcheckSettings) -> Check:
@@ -73,7 +74,7 @@ def _kind(settings: GradcheckSettings) -> Kind:
     given |= {"module": ["module"] * (settings.module is not None)}
     kinds = [kind for kind, names in given.items() if names]
     if len(kinds) > 1:
-        first, second = (flag(given[kind][0]) for kind in kinds[:2])
+        first, second = (named(given[kind][0]) for kind in kinds[:2])
         raise UsageError(f"{first} and {second} name two things to check. Give one of them.")
     return kinds[0] if kinds else "catalogue"
 
@@ -84,7 +85,7 @@ def _refuse_strays(settings: GradcheckSettings, kind: Kind) -> None:
     if kind in _OWN and settings.input is None:
         raise UsageError(f"--{kind} needs the shapes of its inputs: --input 4x3 or, for two of them, --input 4x3,5.")
     if kind not in _OWN and given:
-        raise UsageError(f"{flag(given[0])} goes with --function or --module, which say what the input is of.")
+        raise UsageError(f"{named(given[0])} goes with --function or --module, which say what the input is of.")
     if settings.domain is not None and settings.complex_inputs:
         raise UsageError("--domain is of real inputs, --complex-inputs are not. Give one of them.")
     if settings.at is not None:

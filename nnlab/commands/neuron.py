@@ -12,7 +12,8 @@ from nnlab.catalog.losses import loss_named
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
-from nnlab.settings import NeuronSettings, flag
+from nnlab.settings import NeuronSettings
+from nnlab.core.spelling import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +139,7 @@ def _gate(settings: NeuronSettings) -> Shown:
     strays = [name for name in _GATE_NEVER if getattr(settings, name) is not None]
     if strays:
         raise UsageError(
-            f"--gate has four rows of its own and the squared error; {flag(strays[0])} does not go with it."
+            f"--gate has four rows of its own and the squared error; {named(strays[0])} does not go with it."
         )
     weights = (0.0, 0.0) if settings.weights is None else settings.weights
     if len(weights) != 2:

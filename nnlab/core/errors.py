@@ -7,16 +7,32 @@ raised is a bug of this program and keeps its traceback.
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from nnlab.core.spelling import Spelling, as_plain, spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
 class NnlabError(Exception):
-    """A failure to be told to the user without a traceback."""
+    """A failure to be told to the user without a traceback.
+
+    Its message names settings by `nnlab.core.spelling.named`; the front end that shows it says how they are spelled.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return spell(self.message, as_plain)
+
+    def spelled(self, spelling: Spelling) -> Self:
+        """The same failure in the words of a front end."""
+        return type(self)(spell(self.message, spelling))
 
 
 class UsageError(NnlabError):

@@ -158,12 +158,3 @@ def parse_value(kind: str, text: str, *, what: str) -> Value:
         return KINDS[kind].parse(text)
     except ValueError as accepted:
         raise UsageError(f"{what} takes {accepted}, not {text!r}.") from None
-
-
-def spelled(value: object) -> str:
-    """The canonical spelling of a value: what `parse_value` reads back as the same value."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return "x".join(spelled(part) for part in value)
-    return repr(value) if isinstance(value, float) else str(value)

@@ -73,7 +73,7 @@ def is_answered(experiment: Experiment, manifest: Manifest | None) -> bool:
     kind = type(experiment.settings)
     asked = [*kind.with_role("analysis"), *kind.with_role("arms")]
     there = {name: resolved.value for name, resolved in manifest.settings.items()}
-    spelled = experiment.settings.spelled()
+    spelled = experiment.settings.as_json()
     return (
         manifest.arms == tuple(arm.name for arm in experiment.arms)
         and manifest.seeds == experiment.seeds

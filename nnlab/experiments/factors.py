@@ -14,8 +14,9 @@ from typing import Final
 from nnlab.catalog.entry import keys
 from nnlab.catalog.optimizers import optimizer_named
 from nnlab.core.errors import UsageError, did_you_mean
-from nnlab.core.kinds import parse_value, spelled
+from nnlab.core.kinds import parse_value
 from nnlab.core.spec import Spec, split_list
+from nnlab.core.spelling import spell_value
 from nnlab.networks.models import MODELS, model_named
 from nnlab.settings import ExperimentSettings, RunSettings
 
@@ -74,7 +75,7 @@ def _with_setting(name: str, settings: RunSettings, level: str) -> RunSettings:
 
 def _canonical(name: str, level: str) -> str:
     value = getattr(RunSettings.checked({name: level}), name)
-    return str(value) if isinstance(value, Spec) else spelled(value)
+    return str(value) if isinstance(value, Spec) else spell_value(value)
 
 
 def varied(text: str, settings: ExperimentSettings) -> Factor:
@@ -99,7 +100,9 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
     for place, accepted in (("model", model), ("optimizer", optimizer)):
         if key in accepted:
             kind = accepted[key].kind
-            return key_factor(place, key, [spelled(parse_value(kind, level, what=f"--vary {key}")) for level in levels])
+            return key_factor(
+                place, key, [spell_value(parse_value(kind, level, what=f"--vary {key}")) for level in levels]
+            )
     known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
     raise UsageError(
         f"--vary {key!r} is no setting, and no key of --model {settings.model.name} or --optimizer "

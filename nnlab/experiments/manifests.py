@@ -40,7 +40,7 @@ def begun(
         data_hash: of the data's content.
         file_hashes: of the person's own code.
     """
-    spelled = settings.spelled()
+    spelled = settings.as_json()
     return Manifest(
         command=command,
         identity=json.loads(canonical(identity)),

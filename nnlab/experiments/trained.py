@@ -33,7 +33,7 @@ def description_of(fitted: Fitted, sources: Sources) -> dict[str, Any]:
     return {
         "run_id": run.run_id,
         "seed": run.seed,
-        "settings": run.settings.spelled(),
+        "settings": run.settings.as_json(),
         "own_code": own_files(run.settings),
         "row": list(shape.row),
         "num_classes": shape.num_classes,

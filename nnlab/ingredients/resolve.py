@@ -27,7 +27,8 @@ from nnlab.data.loading import data_named, is_file, load
 from nnlab.data.parts import parse_outliers
 from nnlab.data.splits import parse_split
 from nnlab.networks.models import model_named
-from nnlab.settings import ExperimentSettings, RunSettings, flag
+from nnlab.settings import ExperimentSettings, RunSettings
+from nnlab.core.spelling import named
 
 S = TypeVar("S", bound=RunSettings)
 E = TypeVar("E", bound=ExperimentSettings)
@@ -220,7 +221,7 @@ def own_files(settings: RunSettings) -> dict[str, str]:
             try:
                 found[word] = content_hash(word)
             except OSError as error:
-                raise UsageError(f"{flag(name)} {spec}: {error.filename} can't be read: {error.strerror}.") from None
+                raise UsageError(f"{named(name)} {spec}: {error.filename} can't be read: {error.strerror}.") from None
     return found
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnlab.core.errors import UsageError
-from nnlab.core.kinds import spelled
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import spell_value
 from nnlab.networks.module_layer import Module
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def transformer(
         raise UsageError(f"--model transformer reads series, (steps,) or (channels, steps), not rows of shape {row}.")
     keys: dict[str, Any] = {"width": width, "heads": heads, "depth": depth, "feedforward": feedforward}
     keys["dropout"] = dropout
-    spec = Spec("transformer", tuple((key, spelled(value)) for key, value in keys.items()))
+    spec = Spec("transformer", tuple((key, spell_value(value)) for key, value in keys.items()))
     return (Module(spec, row, outputs, activation, partial(_encoder, row, outputs, activation, keys)),)
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.custom import load_function
 from nnlab.catalog.own_keys import as_keys, parameters_by_name, type_of
-from nnlab.core.kinds import Value, spelled
+from nnlab.core.kinds import Value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import spell_value
 from nnlab.networks.layers import Layers
 from nnlab.networks.module_layer import Module
 
@@ -54,7 +55,7 @@ def own_layers(name: str) -> Callable[..., Layers]:
         if follows is not None:
             wants_name = type_of(taken["activation"]) == "str"
             arguments["activation"] = str(follows) if wants_name else partial(_elementwise, follows)
-        spec = Spec(name, tuple((key, spelled(value)) for key, value in values.items()))
+        spec = Spec(name, tuple((key, spell_value(value)) for key, value in values.items()))
         return (Module(spec, row, outputs, follows, partial(_made, theirs, arguments)),)
 
     handed = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY) for each in ("row", "outputs", "activation")]

@@ -11,7 +11,7 @@ is `--batch-size`), and its environment variable in capitals (`NNLAB_BATCH_SIZE`
 
 from __future__ import annotations
 
-from nnlab.settings.base import Origin, Role, Settings, Task, flag, setting
+from nnlab.settings.base import Origin, Role, Settings, Task, setting
 from nnlab.settings.experiments import (
     CompareAnySettings,
     CompareInitSettings,
@@ -49,6 +49,5 @@ __all__ = [
     "Task",
     "TrainSettings",
     "WholeSetting",
-    "flag",
     "setting",
 ]

@@ -8,16 +8,12 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnlab.core.errors import UsageError
+from nnlab.core.spelling import named
 from nnlab.settings.synonyms import setting_meant
 
 Role = Literal["training", "arms", "analysis", "execution"]
 Task = Literal["regression", "binary", "multiclass", "reconstruction"]
 Origin = Literal["flag", "python", "environment", "file", "default"]
-
-
-def flag(name: str) -> str:
-    """The command-line spelling of a setting."""
-    return "--" + name.replace("_", "-")
 
 
 def setting(default: Any, words: str, *, role: Role = "training", panel: str = "Training", metavar: str = "") -> Any:
@@ -50,7 +46,7 @@ class Settings(BaseModel):
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else ""
             message = first["msg"].removeprefix("Value error, ")
-            raise UsageError(f"{flag(name)}: {message}, not {first['input']!r}.") from None
+            raise UsageError(f"{named(name)}: {message}, not {first['input']!r}.") from None
 
     @classmethod
     def with_role(cls, role: Role) -> tuple[str, ...]:
@@ -64,6 +60,6 @@ class Settings(BaseModel):
         assert isinstance(extra, dict)
         return extra["role"]  # type: ignore[return-value]
 
-    def spelled(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Every setting in JSON's types, as the manifest has it and `--config` reads it back."""
         return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, Self
 
 from nnlab.core.errors import UsageError
+from nnlab.core.spelling import named
 from nnlab.settings.base import Settings, setting
 
 
@@ -35,7 +36,7 @@ class OutputSettings(DisplaySettings):
         """As of any settings; and more is not said where nothing is to be said."""
         output = super().checked(values)
         if output.quiet and output.verbose:
-            raise UsageError("--quiet leaves out what --verbose adds to. Give one of them.")
+            raise UsageError(f"{named('quiet')} leaves out what {named('verbose')} adds. Give one of them.")
         return output
 
 

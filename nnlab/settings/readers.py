@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 
 from nnlab.core.errors import UsageError
-from nnlab.core.kinds import Value, parse_value, spelled
+from nnlab.core.kinds import Value, parse_value
 from nnlab.core.spec import Spec, parse_rate, parse_rates, parse_seeds, parse_spec, split_list
-from nnlab.settings.base import flag
+from nnlab.core.spelling import named, spell_value
 
 
 def as_text(value: object) -> str:
@@ -23,15 +23,15 @@ def as_text(value: object) -> str:
         parts = [as_text(part) for part in value]
         return ",".join(parts) + ("," if len(parts) == 1 else "")
     if isinstance(value, Real) and not isinstance(value, bool):
-        return spelled(int(value) if isinstance(value, Integral) else float(value))
-    return spelled(value)
+        return spell_value(int(value) if isinstance(value, Integral) else float(value))
+    return spell_value(value)
 
 
 def _reader(read: Callable[[str, str], object]) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> object:
         if value is None or isinstance(value, Spec):
             return value
-        return read(as_text(value), flag(info.field_name or ""))
+        return read(as_text(value), named(info.field_name or ""))
 
     return BeforeValidator(validate)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import DataError
-from nnlab.core.kinds import spelled
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import spell_value
 from nnlab.storage.writing import disk_errors, replacing
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _print_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Iterable[ob
 def _spelled(cell: object) -> str:
     if cell is None or cell is pd.NA:
         return ""
-    return spelled(cell.item() if isinstance(cell, np.generic) else cell)
+    return spell_value(cell.item() if isinstance(cell, np.generic) else cell)
 
 
 def read_csv(source: Path | TextIO, columns: Sequence[str] | None = None) -> pd.DataFrame:

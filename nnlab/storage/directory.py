@@ -12,8 +12,8 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import RefusedError, UsageError
-from nnlab.core.kinds import spelled
-from nnlab.settings import flag
+from nnlab.core.spelling import spell_value
+from nnlab.core.spelling import named
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.locks import LOCK, locked
 from nnlab.storage.manifest import MANIFEST, read_manifest
@@ -104,13 +104,13 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
 
 
 def _difference(name: str, there: object, now: object) -> str:
-    return f"{name if ' ' in name else flag(name)}: {_told(there)} there, {_told(now)} now"
+    return f"{name if ' ' in name else named(name)}: {_told(there)} there, {_told(now)} now"
 
 
 def _told(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_told, value))
-    return "not set" if value is None else spelled(value)
+    return "not set" if value is None else spell_value(value)
 
 
 def canonical(identity: Mapping[str, object]) -> str:

@@ -15,7 +15,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from nnlab.core.errors import UsageError, did_you_mean, unknown
-from nnlab.core.kinds import KINDS, parse_value, spelled
+from nnlab.core.kinds import KINDS, parse_value
 from nnlab.core.spec import (
     LARGEST_SEED,
     MOST_LEVELS,
@@ -26,6 +26,7 @@ from nnlab.core.spec import (
     parse_spec,
     split_list,
 )
+from nnlab.core.spelling import spell_value
 
 WHAT: Final = "--flag"
 IDENTIFIERS: Final = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
@@ -102,7 +103,7 @@ def test_an_option_set_is_the_option_found_and_the_others_stay(spec, key, value)
 @given(st.sampled_from(sorted(KINDS)), st.data())
 def test_a_value_reads_back_from_its_spelling(kind, data):
     value = data.draw(VALUES_OF[kind])
-    assert parse_value(kind, spelled(value), what=WHAT) == value
+    assert parse_value(kind, spell_value(value), what=WHAT) == value
 
 
 VALUES_OF: Final = {
@@ -395,7 +396,7 @@ def test_any_text_is_a_value_of_its_kind_or_refused_with_what_is_accepted(kind, 
         assert repr(text) in message
     else:
         # The spelling of what was read is read again as the same.
-        assert parse_value(kind, spelled(value), what=WHAT) == value
+        assert parse_value(kind, spell_value(value), what=WHAT) == value
 
 
 # Near misses

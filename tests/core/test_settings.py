@@ -148,7 +148,7 @@ GIVEN: Final = st.fixed_dictionaries(
 @given(GIVEN)
 def test_settings_read_back_from_their_spelling_in_json(values):
     settings = SweepLrSettings.checked(values)
-    assert SweepLrSettings.checked(json.loads(json.dumps(settings.spelled()))) == settings
+    assert SweepLrSettings.checked(json.loads(json.dumps(settings.as_json()))) == settings
 
 
 WRONG: Final[list[tuple[dict[str, object], str]]] = [
@@ -220,4 +220,4 @@ def test_whatever_stands_in_a_file_is_read_or_refused_with_its_flag(place, value
     if settings is None:
         assert flag(name) in message
     else:
-        assert command.checked(json.loads(json.dumps(settings.spelled()))) == settings
+        assert command.checked(json.loads(json.dumps(settings.as_json()))) == settings

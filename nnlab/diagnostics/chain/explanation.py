@@ -9,7 +9,8 @@ from nnlab.core.errors import UsageError, unknown
 from nnlab.core.kinds import parse_value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
-from nnlab.settings import GradcheckSettings, flag
+from nnlab.settings import GradcheckSettings
+from nnlab.core.spelling import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +55,8 @@ def _refuse_strays(settings: GradcheckSettings, accepted: tuple[str, ...]) -> No
     strays = [name for name in changed if name not in accepted]
     if strays:
         what = "--chain" if settings.chain is not None else "--explain"
-        takes = ", ".join(flag(name) for name in accepted if name not in ("explain", "chain", "all"))
-        raise UsageError(f"{what} does not go with {flag(strays[0])}, which is of a check. It takes {takes}.")
+        takes = ", ".join(named(name) for name in accepted if name not in ("explain", "chain", "all"))
+        raise UsageError(f"{what} does not go with {named(strays[0])}, which is of a check. It takes {takes}.")
 
 
 def _values(text: str) -> Mapping[str, float]:
