@@ -11,6 +11,7 @@ from nnlab.commands.compare_init import COMPARE_INIT
 from nnlab.commands.sweep_lr import SWEEP_LR
 from nnlab.commands.train import TRAIN
 from nnlab.core.errors import UsageError, unknown
+from nnlab.core.spelling import as_keyword, flag
 from nnlab.experiments.carry_out import carry_out, question
 from nnlab.experiments.results import Results
 from nnlab.experiments.study import Study
@@ -24,10 +25,9 @@ from nnlab.settings import (
     OutputSettings,
     SweepLrSettings,
     TrainSettings,
-    flag,
 )
-from nnlab.settings.given import Given, gathered
-from nnlab.settings.origins import telling_origins
+from nnlab.settings.given import PYTHON, Given, gathered
+from nnlab.settings.origins import errors_spelled
 from nnlab.settings.readers import as_text
 from nnlab.settings.synonyms import setting_meant
 
@@ -80,11 +80,11 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
         raise unknown("nnlab.run", command, STUDIES, see=see)
     asks = STUDIES[command]
     given = _given(command, asks.kind, _settings_given(command, asks.kind, settings) | options)
-    with telling_origins(given.origins, given.config):
+    with errors_spelled(as_keyword, given.origins, given.config):
         asked = question(asks.study, given)
         failure = carry_out(asked, Unwatched())
     if failure is not None:
-        raise failure
+        raise failure.spelled(as_keyword)
     return Results.read(asked.path)
 
 
@@ -106,7 +106,7 @@ def _given(command: str, kind: type[ExperimentSettings], options: Mapping[str, o
             raise UsageError(f"{name!r} is not an option of {command}.{near} Accepted: {', '.join(accepted)}.")
     values = {name: value for name, value in options.items() if value is not None}
     values |= {name: str(value) for name, value in values.items() if name in ("out", "name")}
-    given = gathered(command, kind, values, origin="python")
+    given = gathered(command, kind, values, front_end=PYTHON)
     return replace(given, argv=("nnlab", command, *_words(given, values)))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import unknown
+from nnlab.core.spelling import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ def higher_is_better(column: str) -> bool:
     name = metric_name(column)
     if name not in HIGHER_IS_BETTER:
         raise unknown(
-            "--metric", column, [f"val_{known}" for known in HIGHER_IS_BETTER if known != "steps_to_threshold"]
+            named("metric"), column, [f"val_{known}" for known in HIGHER_IS_BETTER if known != "steps_to_threshold"]
         )
     return HIGHER_IS_BETTER[name]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.entry import configured, find
+from nnlab.core.spelling import named
 
 if TYPE_CHECKING:
     from nnlab.core.kinds import Fraction
@@ -32,7 +33,7 @@ def ema(*, decay: Fraction = 0.999) -> float:
 AVERAGES: Final[Mapping[str, Average]] = {"ema": Average(ema, "Polyak and Juditsky 1992")}
 
 
-def averaging_decay(spec: Spec, *, what: str = "--average") -> float:
+def averaging_decay(spec: Spec, *, what: str = named("average")) -> float:
     """The decay that `spec` names.
 
     Raises:

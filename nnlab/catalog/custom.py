@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from nnlab.core.errors import NnlabError, UsageError, did_you_mean
+from nnlab.core.spelling import valued
 
 
 def is_custom(name: str) -> bool:
@@ -70,7 +71,9 @@ def check_call(function: Callable[..., Any], call: str, *, what: str, **given: o
     try:
         inspect.signature(function).bind(*call.split(", "), **given)
     except TypeError as error:
-        raise UsageError(f"{what} {function.__name__} is called as {function.__name__}({call}): {error}.") from None
+        raise UsageError(
+            f"{valued(what, function.__name__)} is called as {function.__name__}({call}): {error}."
+        ) from None
 
 
 @contextmanager

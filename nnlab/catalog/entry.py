@@ -112,7 +112,9 @@ def configured(function: Callable[..., object], spec: Spec, *, what: str) -> dic
     for key, _ in spec.options:
         if key not in accepted:
             names = ", ".join(accepted) or "none"
-            raise UsageError(f"{valued(what, spec.name)} has no key {key!r}.{did_you_mean(key, accepted)} Its keys: {names}.")
+            raise UsageError(
+                f"{valued(what, spec.name)} has no key {key!r}.{did_you_mean(key, accepted)} Its keys: {names}."
+            )
     missing = [key.name for key in accepted.values() if key.required and spec.option(key.name) is None]
     if missing:
         kind = KINDS[accepted[missing[0]].kind].accepts

@@ -38,6 +38,7 @@ from nnlab.catalog.updates import (
 )
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import named, valued
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -449,7 +450,7 @@ OPTIMIZERS: Final[Mapping[str, Optimizer]] = {
 }
 
 
-def optimizer_named(spec: Spec, *, what: str = "--optimizer") -> Optimizer:
+def optimizer_named(spec: Spec, *, what: str = named("optimizer")) -> Optimizer:
     """The optimizer that `spec` names: of the table, or a person's own torch.optim.Optimizer.
 
     Raises:
@@ -460,7 +461,7 @@ def optimizer_named(spec: Spec, *, what: str = "--optimizer") -> Optimizer:
     return find(OPTIMIZERS, spec, what=what)
 
 
-def optimizer_values(spec: Spec, *, what: str = "--optimizer") -> dict[str, Value | None]:
+def optimizer_values(spec: Spec, *, what: str = named("optimizer")) -> dict[str, Value | None]:
     """Every key of the optimizer that `spec` names, with its value; knows no torch.
 
     Raises:
@@ -471,7 +472,7 @@ def optimizer_values(spec: Spec, *, what: str = "--optimizer") -> dict[str, Valu
     betas = values.get("betas")
     if isinstance(betas, tuple) and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
         raise UsageError(
-            f"{what} {spec.name}:betas takes two numbers from 0 to below 1, such as 0.9x0.999,"
+            f"{valued(what, f'{spec.name}:betas')} takes two numbers from 0 to below 1, such as 0.9x0.999,"
             f" not {spec.option('betas')!r}."
         )
     if spec.name in OPTIMIZERS and values.get("nesterov") and (not values["momentum"] or values["dampening"]):

@@ -19,6 +19,7 @@ from nnlab.cli.completion import kinds_beginning, names_beginning
 from nnlab.cli.options import with_display, with_options, with_synonym
 from nnlab.cli.output import close_quietly, error
 from nnlab.core.errors import NnlabError
+from nnlab.core.spelling import as_flag, flag
 from nnlab.settings import (
     CompareAnySettings,
     CompareInitSettings,
@@ -32,7 +33,6 @@ from nnlab.settings import (
     Settings,
     SweepLrSettings,
     TrainSettings,
-    flag,
 )
 from nnlab.settings.given import Given
 from nnlab.settings.origins import PREFIX
@@ -267,7 +267,7 @@ def main() -> NoReturn:
         if code == 130:  # Typer's word for Ctrl-C
             raise KeyboardInterrupt
     except NnlabError as wrong:
-        say(str(wrong))
+        say(wrong.spelled(as_flag).message)
         code = wrong.exit_code
     except typer.TyperException as wrong:
         say(with_synonym(wrong.format_message()))

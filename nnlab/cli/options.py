@@ -10,10 +10,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import typer
 
+from nnlab.core.spelling import as_flag, flag, spell
 from nnlab.settings import DisplaySettings, OutputSettings, Settings
 from nnlab.settings.given import Given, environment, gathered
-from nnlab.settings.origins import telling_origins
-from nnlab.core.spelling import as_flag, flag
+from nnlab.settings.origins import errors_spelled
 from nnlab.settings.synonyms import SYNONYMS
 
 S = TypeVar("S", bound=Settings)
@@ -37,7 +37,7 @@ def with_options(
 
     def with_given(**flags: Any) -> None:
         given = gathered(command, settings, flags, output, argv=("nnlab", *sys.argv[1:]))
-        with telling_origins(given.origins, given.config):
+        with errors_spelled(as_flag, given.origins, given.config):
             run(given)
 
     config = inspect.Parameter(
@@ -101,7 +101,7 @@ def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
 
 def _help(name: str, settings: type[Settings]) -> str:
     field = settings.model_fields[name]
-    words, choices = field.description or "", _choices(field.annotation)
+    words, choices = spell(field.description or "", as_flag), _choices(field.annotation)
     if choices and not all(choice in words for choice in choices):
         words = f"{words} One of {', '.join(choices)}."
     if field.default in (None, False, ()) or "(default" in words:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from nnlab.core.errors import PartialError
+from nnlab.core.spelling import as_flag, spell
 from nnlab.report.text import plain
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def show(
     """
     form = chosen_format(output)
     if form in ("table", "markdown"):
-        write(drawn(table(frame).noted(notes), form, no_color=output.no_color))
+        write(drawn(table(frame).noted([spell(text, as_flag) for text in notes]), form, no_color=output.no_color))
         return
     if form == "csv":
         write(_csv_bytes(frame) if csv is None else csv)
@@ -83,7 +84,12 @@ def show_sheets(
     form = chosen_format(output)
     if form in ("table", "markdown"):
         *first, last = sheets()
-        write(b"\n".join(drawn(sheet, form, no_color=output.no_color) for sheet in [*first, last.noted(notes)]))
+        write(
+            b"\n".join(
+                drawn(sheet, form, no_color=output.no_color)
+                for sheet in [*first, last.noted([spell(text, as_flag) for text in notes])]
+            )
+        )
     else:
         show(rows, table=lambda _: sheets()[0], output=output, csv=csv, notes=notes)
 
@@ -208,11 +214,11 @@ def error(message: str, *, no_color: bool = False) -> None:
 
 
 def note(message: str, output: DisplaySettings) -> None:
-    """Write a message to stderr; not with --quiet."""
+    """Write a message to stderr, its settings spelled as flags; not with --quiet."""
     from rich.text import Text
 
     if not output.quiet:
-        _say(Text(_legible(message)), no_color=output.no_color)
+        _say(Text(_legible(spell(message, as_flag))), no_color=output.no_color)
 
 
 def _say(text: Text, *, no_color: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from nnlab.catalog.losses import DEFAULT_LOSS, loss_named
 from nnlab.core.errors import UsageError
-from nnlab.core.spelling import spell_value
+from nnlab.core.spelling import named, spell_value
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.comparing import METRIC_OF_TASK, compared, comparison
 from nnlab.experiments.experiment import Arm, Experiment
@@ -34,7 +34,7 @@ class Compare:
         """One arm for each combination of levels."""
         if not settings.vary:
             raise UsageError(
-                "--vary is missing: what is compared? Say --vary KEY=A,B, such as --vary optimizer=sgd,adam."
+                f"{named('vary')} is missing: what is compared? Say {named('vary', 'KEY=A,B')}, such as {named('vary', 'optimizer=sgd,adam')}."
             )
         return comparison(self.command, [varied(text, settings) for text in settings.vary], settings)
 

@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import parse_value
+from nnlab.core.spelling import named
 from nnlab.diagnostics.gradcheck.gradient_report import STEP, Method
 from nnlab.ingredients.resolve import resolved
 from nnlab.settings import GradcheckSettings, RunSettings, Settings
-from nnlab.core.spelling import named
 
 Kind = Literal["catalogue", "model", "function", "module"]
 
@@ -83,16 +83,20 @@ def _refuse_strays(settings: GradcheckSettings, kind: Kind) -> None:
     """Refuse what has no meaning for this kind of subject, and miss what one needs."""
     given = [name for name in _INPUTS if getattr(settings, name) not in (None, False)]
     if kind in _OWN and settings.input is None:
-        raise UsageError(f"--{kind} needs the shapes of its inputs: --input 4x3 or, for two of them, --input 4x3,5.")
+        raise UsageError(
+            f"--{kind} needs the shapes of its inputs: {named('input', '4x3')} or, for two of them, {named('input', '4x3,5')}."
+        )
     if kind not in _OWN and given:
-        raise UsageError(f"{named(given[0])} goes with --function or --module, which say what the input is of.")
+        raise UsageError(
+            f"{named(given[0])} goes with {named('function')} or {named('module')}, which say what the input is of."
+        )
     if settings.domain is not None and settings.complex_inputs:
-        raise UsageError("--domain is of real inputs, --complex-inputs are not. Give one of them.")
+        raise UsageError(f"{named('domain')} is of real inputs, {named('complex_inputs')} are not. Give one of them.")
     if settings.at is not None:
-        raise UsageError("--at goes with --chain, whose names it gives values.")
+        raise UsageError(f"{named('at')} goes with {named('chain')}, whose names it gives values.")
     if settings.explain_step and kind == "catalogue":
         raise UsageError(
-            "--explain-step is of one subject. Name it: --model SPEC, --function or --module FILE.py:NAME."
+            f"{named('explain_step')} is of one subject. Name it: {named('model', 'SPEC')}, {named('function')} or {named('module', 'FILE.py:NAME')}."
         )
 
 
@@ -105,16 +109,16 @@ def _model(settings: GradcheckSettings) -> RunSettings:
 def _domain(text: str) -> tuple[float, float]:
     parts = text.split(":")
     if len(parts) != 2:
-        raise UsageError(f"--domain takes LOW:HIGH, such as 0.1:2, not {text!r}.")
-    low, high = (float(parse_value("Number", part, what="--domain")) for part in parts)  # type: ignore[arg-type]
+        raise UsageError(f"{named('domain')} takes LOW:HIGH, such as 0.1:2, not {text!r}.")
+    low, high = (float(parse_value("Number", part, what=named("domain"))) for part in parts)  # type: ignore[arg-type]
     if low >= high:
-        raise UsageError(f"--domain takes LOW:HIGH with LOW below HIGH, not {text!r}.")
+        raise UsageError(f"{named('domain')} takes LOW:HIGH with LOW below HIGH, not {text!r}.")
     return low, high
 
 
 def _method(settings: GradcheckSettings) -> Method:
     if settings.order > 2:
-        raise UsageError(f"--order takes 1 or 2, not {settings.order}.")
+        raise UsageError(f"{named('order')} takes 1 or 2, not {settings.order}.")
     second = ("second",) if settings.order == 2 and "second" not in settings.checks else ()
     return Method(
         checks=(*settings.checks, *second),

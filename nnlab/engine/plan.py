@@ -21,6 +21,7 @@ from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import named
 from nnlab.engine.arrays import padded_rows
 from nnlab.engine.precision import kept_in
 from nnlab.networks.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
@@ -90,7 +91,7 @@ class Program:
     @cached_property
     def loss_values(self) -> dict[str, Value | None]:
         assert self.settings.loss is not None
-        return configured(self.loss.function, self.settings.loss, what="--loss")
+        return configured(self.loss.function, self.settings.loss, what=named("loss"))
 
     @property
     def num_scores(self) -> int:
@@ -185,7 +186,7 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     assert settings.loss is not None
     assert settings.activation is not None
     outputs = shape.num_scores(loss_named(settings.loss))
-    values = configured(model.function, settings.model, what="--model")
+    values = configured(model.function, settings.model, what=named("model"))
     return model.function(shape.row, outputs, settings.activation, **values)
 
 
@@ -209,7 +210,7 @@ def program_of(run: Run, shape: Shape) -> Program:
     program = Program(shape, blank, layers_of(settings, shape))
     if shape.num_train % program.batch_size == 1 and has_batch_norm(program.layers):
         raise UsageError(
-            f"--batch-size {settings.batch_size} leaves one row of {shape.num_train} for the last batch, and batch norm "
+            f"{named('batch_size', settings.batch_size)} leaves one row of {shape.num_train} for the last batch, and batch norm "
             f"can't scale one row. Take another batch size."
         )
     return program
@@ -230,7 +231,7 @@ def axes_of(optimizer: Spec) -> dict[str, float]:
     depends on other runs.
     """
     function = optimizer_named(optimizer).function
-    values = configured(function, optimizer, what="--optimizer")
+    values = configured(function, optimizer, what=named("optimizer"))
     return {
         key.name: float(values[key.name])  # type: ignore[arg-type]
         for key in keys(function).values()

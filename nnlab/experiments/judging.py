@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
+from nnlab.core.spelling import named
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.study import Conclusion, Evidence
 
@@ -78,9 +79,9 @@ def _seed_notes(experiment: Experiment, runs: pd.DataFrame) -> list[str]:
     from nnlab.analysis.scores import inert_arms
 
     if len(experiment.seeds) == 1:
-        return ["One seed: no intervals, and nothing can be told apart. Say --seeds 10."]
+        return [f"One seed: no intervals, and nothing can be told apart. Say {named('seeds', '10')}."]
     inert = inert_arms(runs, "train_loss", [arm.name for arm in experiment.arms])
     if inert:
-        named = "every arm" if len(inert) == len(experiment.arms) else ", ".join(inert)
-        return [f"The seeds change nothing in {named}: full batches, one split, one start. One observation, repeated."]
+        arms = "every arm" if len(inert) == len(experiment.arms) else ", ".join(inert)
+        return [f"The seeds change nothing in {arms}: full batches, one split, one start. One observation, repeated."]
     return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from nnlab.core.errors import DataError
+from nnlab.core.spelling import as_keyword, spell
 from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
 from nnlab.storage.manifest import Manifest, read_manifest
 
@@ -71,7 +72,7 @@ class Results:
     @property
     def notes(self) -> Sequence[str]:
         """What is to be said of the summary, in sentences."""
-        return self.manifest.notes
+        return [spell(note, as_keyword) for note in self.manifest.notes]
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:

@@ -22,13 +22,13 @@ from nnlab.catalog.optimizers import OPTIMIZERS, optimizer_named, optimizer_valu
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.errors import UsageError, unknown
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import named
 from nnlab.data.dataset import Dataset
 from nnlab.data.loading import data_named, is_file, load
 from nnlab.data.parts import parse_outliers
 from nnlab.data.splits import parse_split
 from nnlab.networks.models import model_named
 from nnlab.settings import ExperimentSettings, RunSettings
-from nnlab.core.spelling import named
 
 S = TypeVar("S", bound=RunSettings)
 E = TypeVar("E", bound=ExperimentSettings)
@@ -41,8 +41,8 @@ _FINDERS: Final[Mapping[str, Callable[[Spec], Entry]]] = {
     "init": init_named,
     "loss": loss_named,
     "optimizer": optimizer_named,
-    "schedule": partial(find, SCHEDULES, what="--schedule"),
-    "average": partial(find, AVERAGES, what="--average"),
+    "schedule": partial(find, SCHEDULES, what=named("schedule")),
+    "average": partial(find, AVERAGES, what=named("average")),
 }
 
 _LOSS_METRICS: Final = ("train_loss", "batch_loss", "val_loss")
@@ -57,26 +57,28 @@ def resolved(settings: S) -> S:
     Raises:
         UsageError: an unknown name or key, a flag and a key that say different things.
     """
-    model, activation = _merged(settings.model, "activation", settings.activation, "--model", "--activation")
+    model, activation = _merged(settings.model, "activation", settings.activation, named("model"), named("activation"))
     decay = None if settings.weight_decay is None else Spec(repr(settings.weight_decay))
     optimizer = settings.optimizer
     if decay is not None:
-        _, decay = _merged(optimizer, "weight_decay", decay, "--optimizer", "--weight-decay")
+        _, decay = _merged(optimizer, "weight_decay", decay, named("optimizer"), named("weight_decay"))
         assert decay is not None
         optimizer = optimizer.with_option("weight_decay", decay.name)
     is_module = model_named(model).is_module
     if model_named(model).reconstructs and settings.task not in ("auto", "reconstruction"):
-        raise UsageError(f"--model {model.name} gives a row's own features back. Say --task reconstruction, or auto.")
+        raise UsageError(
+            f"{named('model', model.name)} gives a row's own features back. Say {named('task', 'reconstruction')}, or auto."
+        )
     if is_module and settings.engine == "native":
-        raise UsageError(f"--engine native has no rules for the nn.Module {model}. Say auto, vmap or loop.")
+        raise UsageError(f"{named('engine', 'native')} has no rules for the nn.Module {model}. Say auto, vmap or loop.")
     is_own_rule, is_mixed = is_custom(optimizer.name), settings.dtype == "mixed"
     if is_mixed and settings.engine == "native":
         raise UsageError(
-            "--dtype mixed is PyTorch's autocast, which --engine native does not pass through. Say auto, vmap or loop."
+            f"{named('dtype', 'mixed')} is PyTorch's autocast, which {named('engine', 'native')} does not pass through. Say auto, vmap or loop."
         )
     if is_own_rule and settings.engine in ("native", "vmap"):
         raise UsageError(
-            f"--engine {settings.engine} moves many runs at once, and --optimizer {optimizer.name} one. Say auto or loop."
+            f"{named('engine', settings.engine)} moves many runs at once, and {named('optimizer', optimizer.name)} one. Say auto or loop."
         )
     complete = settings.model_copy(
         update={
@@ -117,7 +119,7 @@ def _check_momentum(settings: RunSettings) -> None:
     if schedule_values(settings.schedule).get("cycle_momentum") and not accepted.keys() & {"momentum", "betas"}:
         fitting = [name for name, entry in OPTIMIZERS.items() if keys(entry.function).keys() & {"momentum", "betas"}]
         raise UsageError(
-            f"--schedule {settings.schedule} cycles a momentum, and --optimizer {settings.optimizer.name} has none. "
+            f"{named('schedule', settings.schedule)} cycles a momentum, and {named('optimizer', settings.optimizer.name)} has none. "
             f"These have: {', '.join(fitting)}."
         )
 
@@ -161,13 +163,15 @@ def fitted_to(settings: S, dataset: Dataset) -> S:
     """
     if (settings.task == "reconstruction") != (dataset.task == "reconstruction"):
         raise UsageError(
-            f"--model {settings.model} is to learn the task {settings.task}, and the data are for {dataset.task}. "
-            "Say --task reconstruction, which every model can learn."
+            f"{named('model', settings.model)} is to learn the task {settings.task}, and the data are for {dataset.task}. "
+            f"Say {named('task', 'reconstruction')}, which every model can learn."
         )
     if settings.class_weights == "balanced" and not dataset.has_classes:
-        raise UsageError(f"--class-weights balanced is for classes; the task is {dataset.task}.")
+        raise UsageError(f"{named('class_weights', 'balanced')} is for classes; the task is {dataset.task}.")
     if settings.early_stop is not None and settings.validation == 0:
-        raise UsageError("--early-stop looks at the validation loss, and --validation 0 leaves none. Say one of them.")
+        raise UsageError(
+            f"{named('early_stop')} looks at the validation loss, and {named('validation', '0')} leaves none. Say one of them."
+        )
     loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
     check_fits(loss.name, dataset.task)
     return settings.model_copy(update={"loss": loss})
@@ -183,17 +187,17 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
     accepted = [*_LOSS_METRICS, *(f"val_{name}" for name in measured)]
     if settings.metric.startswith("test_"):
         raise UsageError(
-            f"--metric {settings.metric} would choose by the test part, which is for the report. Choose by val_{settings.metric[5:]}."
+            f"{named('metric', settings.metric)} would choose by the test part, which is for the report. Choose by val_{settings.metric[5:]}."
         )
     if settings.metric not in accepted:
-        raise unknown("--metric", settings.metric, accepted)
+        raise unknown(named("metric"), settings.metric, accepted)
     name = settings.metric.removeprefix("val_")
     if settings.loss is not None and name in METRICS:
         link = loss_named(settings.loss).link_for(dataset.task)
         if not METRICS[name].applies(dataset.task, link):
             raise UsageError(
-                f"--metric {settings.metric} is one of probabilities, and --loss {settings.loss} gives none. "
-                "Say --metric val_accuracy, or a loss that does."
+                f"{named('metric', settings.metric)} is one of probabilities, and {named('loss', settings.loss)} gives none. "
+                f"Say {named('metric', 'val_accuracy')}, or a loss that does."
             )
 
 

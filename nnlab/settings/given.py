@@ -10,13 +10,26 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.spelling import Spelling, as_flag, as_keyword, named
 from nnlab.settings import Origin, OutputSettings, Settings
-from nnlab.settings.origins import PREFIX, telling_origins
+from nnlab.settings.origins import PREFIX, errors_spelled
 from nnlab.settings.synonyms import setting_meant
 
 S = TypeVar("S", bound=Settings)
 
 _OTHER_VARIABLES: Final = frozenset({"NNLAB_CACHE_DIR"})
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """Who asks: the origin of the values that it is given, and how it spells settings."""
+
+    origin: Origin
+    spelling: Spelling
+
+
+COMMAND_LINE: Final = FrontEnd("flag", as_flag)
+PYTHON: Final = FrontEnd("python", as_keyword)
 
 # Keys of an experiment file beside its settings.
 _FILE_KEYS: Final = ("command", "description", "settings", "claim")
@@ -47,7 +60,7 @@ def gathered(
     values: Mapping[str, object],
     output: type[OutputSettings] = OutputSettings,
     *,
-    origin: Origin = "flag",
+    front_end: FrontEnd = COMMAND_LINE,
     argv: tuple[str, ...] = (),
 ) -> Given[S]:
     """Given values over environment over file over defaults.
@@ -57,7 +70,7 @@ def gathered(
         settings: their class.
         values: by name, those of the output and `config` among them; None is not given.
         output: the class of what says where the answer goes.
-        origin: of the values.
+        front_end: who was given the values.
         argv: the command line that gives them.
 
     Raises:
@@ -70,14 +83,14 @@ def gathered(
     layers: list[tuple[Origin, Mapping[str, object]]] = [
         ("file", {} if config is None else _file(config, command, settings)),
         ("environment", {name: value for name, value in environment().items() if name in accepted}),
-        (origin, {name: value for name, value in values.items() if value is not None and name != "config"}),
+        (front_end.origin, {name: value for name, value in values.items() if value is not None and name != "config"}),
     ]
     resolved: dict[str, object] = {}
     origins: dict[str, Origin] = dict.fromkeys(settings.model_fields, "default")
     for layer_origin, layer in layers:
         resolved |= layer
         origins |= dict.fromkeys(layer, layer_origin)
-    with telling_origins(origins, config):
+    with errors_spelled(front_end.spelling, origins, config):
         return Given(
             settings.checked({name: value for name, value in resolved.items() if name in settings.model_fields}),
             output.checked({name: value for name, value in resolved.items() if name in OutputSettings.model_fields}),
@@ -114,20 +127,24 @@ def _file(path: str, command: str, settings: type[Settings]) -> dict[str, object
                 if key in settings.model_fields
                 else ""
             )
-            raise UsageError(f"--config {path!r}: {key!r} is not known.{hint} Accepted: {', '.join(_FILE_KEYS)}.")
+            raise UsageError(
+                f"{named('config')} {path!r}: {key!r} is not known.{hint} Accepted: {', '.join(_FILE_KEYS)}."
+            )
     if content.get("command", command) != command:
-        raise UsageError(f"--config {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`.")
+        raise UsageError(f"{named('config')} {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`.")
     values = content.get("settings", {})
     if not isinstance(values, dict):
-        raise UsageError(f"--config {path!r}: settings is a table, [settings], not {values!r}.")
+        raise UsageError(f"{named('config')} {path!r}: settings is a table, [settings], not {values!r}.")
     accepted = {*settings.model_fields, *OutputSettings.model_fields}
     for key, value in values.items():
         if key not in accepted:
-            see = f"`nnlab {command} --help` shows all; batch_size is --batch-size."
-            raise UsageError(f"--config {path!r}: settings.{key} is not known.{setting_meant(key, accepted)} {see}")
+            see = f"`nnlab {command} --help` shows all; batch_size is {named('batch_size')}."
+            raise UsageError(
+                f"{named('config')} {path!r}: settings.{key} is not known.{setting_meant(key, accepted)} {see}"
+            )
         if not isinstance(value, str | int | float | list):
             raise UsageError(
-                f"--config {path!r}: settings.{key} takes text, a number, a flag or a list, not {value!r}."
+                f"{named('config')} {path!r}: settings.{key} takes text, a number, a flag or a list, not {value!r}."
             )
     return values
 
@@ -136,6 +153,6 @@ def _toml(path: str) -> dict[str, object]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"--config {path!r} can't be read: {error.strerror}.") from None
+        raise UsageError(f"{named('config')} {path!r} can't be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path!r} is not TOML: {error}.") from None
+        raise UsageError(f"{named('config')} {path!r} is not TOML: {error}.") from None

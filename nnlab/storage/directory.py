@@ -12,8 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import RefusedError, UsageError
-from nnlab.core.spelling import spell_value
-from nnlab.core.spelling import named
+from nnlab.core.spelling import named, spell_value
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.locks import LOCK, locked
 from nnlab.storage.manifest import MANIFEST, read_manifest
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SLUG: Final = 30  # characters; two of them, in four bytes each, and the hash stay within a file name's 255
 _MOST_SHOWN: Final = 6
-_ELSEWHERE: Final = "Give another --out or --name."
+_ELSEWHERE: Final = f"Give another {named('out')} or {named('name')}."
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
     more = len(differing) - len(shown)
     raise RefusedError(
         f"{path} holds another experiment: {'; '.join(shown)}{f'; and {more} more' if more else ''}.\n"
-        f"Give another --out or --name, or --fresh to set the old results aside."
+        f"Give another {named('out')} or {named('name')}, or {named('fresh')} to set the old results aside."
     )
 
 
@@ -134,7 +133,9 @@ def directory_for(command: str, words: tuple[str, str], identity: Mapping[str, o
         return Path(output.out)
     if output.name is not None:
         if PurePath(output.name).name != output.name or output.name in (".", ".."):
-            raise UsageError(f"--name takes the name of a directory, not {output.name!r}. A path goes to --out.")
+            raise UsageError(
+                f"{named('name')} takes the name of a directory, not {output.name!r}. A path goes to {named('out')}."
+            )
         return Path("results") / command / output.name
     return default_directory(command, *words, identity)
 

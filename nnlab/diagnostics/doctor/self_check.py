@@ -17,6 +17,7 @@ import torch
 
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.spec import parse_spec
+from nnlab.core.spelling import named
 from nnlab.data.dataset import Dataset, from_arrays, reconstructed
 from nnlab.engine.choice import EngineName, is_native, what_hinders
 from nnlab.engine.executors import Machine, execute
@@ -199,7 +200,7 @@ def _rows_of(subject: Subject) -> Dataset:
     x = rng.standard_normal((_ROWS, math.prod(subject.row)))
     y = (x @ rng.standard_normal((x.shape[1], _CLASSES))).argmax(1)
     dataset = from_arrays(x, y, "multiclass", row_shape=subject.row)
-    model = model_named(parse_spec(str(subject.settings["model"]), what="--model"))
+    model = model_named(parse_spec(str(subject.settings["model"]), what=named("model")))
     return reconstructed(dataset) if model.reconstructs else dataset
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from nnlab.core.errors import UsageError, unknown
+from nnlab.core.spelling import named
 
 Verdict = Literal["ok", "kink", "wrong"]
 
@@ -47,11 +48,11 @@ class Method:
             if check not in CHECKS:
                 raise unknown("check", check, CHECKS)
         if self.dtype not in DTYPES:
-            raise unknown("--dtype", self.dtype, DTYPES)
+            raise unknown(named("dtype"), self.dtype, DTYPES)
         if not 0 < self.step < 1:
-            raise UsageError(f"--step takes a number between 0 and 1, not {self.step!r}; 1e-4 is usual.")
+            raise UsageError(f"{named('step')} takes a number between 0 and 1, not {self.step!r}; 1e-4 is usual.")
         if self.sample is not None and self.sample < 1:
-            raise UsageError(f"--sample takes a count of 1 or more, not {self.sample!r}.")
+            raise UsageError(f"{named('sample')} takes a count of 1 or more, not {self.sample!r}.")
 
     @property
     def is_low(self) -> bool:

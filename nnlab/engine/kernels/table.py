@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import configured
+from nnlab.core.spelling import named
 from nnlab.engine.arrays import InTurn, Product, Remembered, like, padded, padded_rows, parts_of, rows_of, shaped, whole
 from nnlab.engine.kernels.convolution import ConvKernel
 from nnlab.engine.kernels.normalisation import NormKernel
@@ -223,7 +224,7 @@ class ActivateKernel:
 
     def __init__(self, layer: Activate, site: Site) -> None:  # noqa: ARG002
         entry = activation_named(layer.activation)
-        values = configured(entry.function, layer.activation, what="--activation")
+        values = configured(entry.function, layer.activation, what=named("activation"))
         self.function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
         self.slope: Callable[[Tensor], Tensor] = partial(entry.slope, **values)
         self.from_output = entry.slope_of == "output"
