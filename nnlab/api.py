@@ -10,7 +10,7 @@ from nnlab.commands.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
 from nnlab.commands.compare_init import COMPARE_INIT
 from nnlab.commands.sweep_lr import SWEEP_LR
 from nnlab.commands.train import TRAIN
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.spelling import as_keyword, flag
 from nnlab.experiments.carry_out import carry_out, question
 from nnlab.experiments.results import Results
@@ -26,8 +26,8 @@ from nnlab.settings import (
     SweepLrSettings,
     TrainSettings,
 )
-from nnlab.settings.given import PYTHON, Given, gathered
-from nnlab.settings.origins import errors_spelled
+from nnlab.settings.given import PYTHON, Given, collect
+from nnlab.settings.origins import spell_errors
 from nnlab.settings.readers import as_text
 from nnlab.settings.synonyms import setting_meant
 
@@ -77,14 +77,14 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
     """
     if command not in STUDIES:
         see = f"Accepted: {', '.join(STUDIES)}. `nnlab.testing.assert_gradients` checks gradients."
-        raise unknown("nnlab.run", command, STUDIES, see=see)
+        raise unknown_name("nnlab.run", command, STUDIES, see=see)
     asks = STUDIES[command]
     given = _given(command, asks.kind, _settings_given(command, asks.kind, settings) | options)
-    with errors_spelled(as_keyword, given.origins, given.config):
+    with spell_errors(as_keyword, given.origins, given.config):
         asked = question(asks.study, given)
         failure = carry_out(asked, Unwatched())
     if failure is not None:
-        raise failure.spelled(as_keyword)
+        raise failure.respell(as_keyword)
     return Results.read(asked.path)
 
 
@@ -106,7 +106,7 @@ def _given(command: str, kind: type[ExperimentSettings], options: Mapping[str, o
             raise UsageError(f"{name!r} is not an option of {command}.{near} Accepted: {', '.join(accepted)}.")
     values = {name: value for name, value in options.items() if value is not None}
     values |= {name: str(value) for name, value in values.items() if name in ("out", "name")}
-    given = gathered(command, kind, values, front_end=PYTHON)
+    given = collect(command, kind, values, front_end=PYTHON)
     return replace(given, argv=("nnlab", command, *_words(given, values)))
 
 

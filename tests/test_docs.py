@@ -36,7 +36,7 @@ from nnlab.diagnostics.chain.explanation import COLUMNS as CHAIN_COLUMNS
 from nnlab.diagnostics.gradcheck.step_curve import StepError
 from nnlab.diagnostics.signals.layer_signals import COLUMNS as SIGNALS
 from nnlab.experiments import answer_files as answers
-from nnlab.settings.given import gathered
+from nnlab.settings.given import collect
 from nnlab.storage import csv_files
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.manifest import MANIFEST, Manifest
@@ -142,7 +142,7 @@ def complaint(words: list[str]) -> str:
         if name in PLANNED:
             kind, plan = PLANNED[name]
             # Typer makes None of an empty tuple, an option that may be repeated and is not given, only when it calls.
-            plan(gathered(name, kind, {key: None if value == () else value for key, value in given.items()}).settings)
+            plan(collect(name, kind, {key: None if value == () else value for key, value in given.items()}).settings)
     except NnlabError as error:
         return f"error: {error}"
     except typer.TyperException as error:
@@ -261,7 +261,7 @@ def test_the_columns_of_what_is_explained_are_those_that_are_written():
     assert tables("chain.csv") == [list(CHAIN_COLUMNS)]
     assert tables("steps.csv") == [["parameter", *(field.name for field in fields(StepError))]]
     asked = ({}, {"train": 2}, {"gate": "and"})
-    shown = [neuron(settings.NeuronSettings.checked(given)).rows for given in asked]
+    shown = [neuron(settings.NeuronSettings.from_values(given)).rows for given in asked]
     assert tables("neuron.csv") == [list(rows.columns) for rows in shown]
 
 

@@ -26,7 +26,7 @@ STUDIES: Mapping[str, tuple[Any, Any]] = {
 def experiment_of(workload: Workload) -> Experiment:
     """The experiment that the workload's command executes."""
     settings, study = STUDIES[workload.command]
-    return study.plan(settings.checked(workload.words))
+    return study.plan(settings.from_values(workload.words))
 
 
 def trained_of(fitted: Fitted) -> Trained:

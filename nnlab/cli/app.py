@@ -267,7 +267,7 @@ def main() -> NoReturn:
         if code == 130:  # Typer's word for Ctrl-C
             raise KeyboardInterrupt
     except NnlabError as wrong:
-        say(wrong.spelled(as_flag).message)
+        say(wrong.respell(as_flag).message)
         code = wrong.exit_code
     except typer.TyperException as wrong:
         say(with_synonym(wrong.format_message()))

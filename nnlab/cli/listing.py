@@ -54,7 +54,7 @@ def show_schedule(given: Mapping[str, str], output: DisplaySettings, *, all_rows
         output: how the answer looks.
         all_rows: every change of the rate in the table.
     """
-    rates = schedule_rates(ScheduleSettings.checked(given))
+    rates = schedule_rates(ScheduleSettings.from_values(given))
     from nnlab.report.schedule_table import rates_table
 
     table = partial(rates_table, title=rates.title, all_rows=all_rows)

@@ -12,8 +12,8 @@ import typer
 
 from nnlab.core.spelling import as_flag, flag, spell
 from nnlab.settings import DisplaySettings, OutputSettings, Settings
-from nnlab.settings.given import Given, environment, gathered
-from nnlab.settings.origins import errors_spelled
+from nnlab.settings.given import Given, collect, environment
+from nnlab.settings.origins import spell_errors
 from nnlab.settings.synonyms import SYNONYMS
 
 S = TypeVar("S", bound=Settings)
@@ -36,8 +36,8 @@ def with_options(
     """
 
     def with_given(**flags: Any) -> None:
-        given = gathered(command, settings, flags, output, argv=("nnlab", *sys.argv[1:]))
-        with errors_spelled(as_flag, given.origins, given.config):
+        given = collect(command, settings, flags, output, argv=("nnlab", *sys.argv[1:]))
+        with spell_errors(as_flag, given.origins, given.config):
             run(given)
 
     config = inspect.Parameter(
@@ -62,7 +62,7 @@ def with_display(run: Callable[..., None]) -> Callable[..., None]:
         own = {name: flags.pop(name) for name in list(flags) if name not in DisplaySettings.model_fields}
         given = {name: value for name, value in flags.items() if value is not None}
         values = {name: value for name, value in environment().items() if name in DisplaySettings.model_fields}
-        run(**own, output=DisplaySettings.checked(values | given))
+        run(**own, output=DisplaySettings.from_values(values | given))
 
     own = [p for name, p in inspect.signature(run, eval_str=True).parameters.items() if name != "output"]
     with_output.__signature__ = inspect.Signature([*own, *_parameters(DisplaySettings)])  # type: ignore[attr-defined]

@@ -56,7 +56,7 @@ def show(
     """
     form = chosen_format(output)
     if form in ("table", "markdown"):
-        write(drawn(table(frame).noted([spell(text, as_flag) for text in notes]), form, no_color=output.no_color))
+        write(drawn(table(frame).with_notes([spell(text, as_flag) for text in notes]), form, no_color=output.no_color))
         return
     if form == "csv":
         write(_csv_bytes(frame) if csv is None else csv)
@@ -87,7 +87,7 @@ def show_sheets(
         write(
             b"\n".join(
                 drawn(sheet, form, no_color=output.no_color)
-                for sheet in [*first, last.noted([spell(text, as_flag) for text in notes])]
+                for sheet in [*first, last.with_notes([spell(text, as_flag) for text in notes])]
             )
         )
     else:

@@ -14,7 +14,7 @@ from nnlab.core.errors import DataError
 from nnlab.experiments.answer_files import CHAIN, GRADCHECK, NEURON
 from nnlab.report.arms import Judging, comparisons_table, curves_table, records_table, runs_table, summary_table
 from nnlab.report.crossed import crossed_table, tuning_table
-from nnlab.report.explanations import explained
+from nnlab.report.explanations import with_meanings
 from nnlab.report.loss_matrix import metrics_table
 from nnlab.report.text import sparkline
 from nnlab.settings import DisplaySettings
@@ -59,7 +59,7 @@ def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False,
     def table(frame: pd.DataFrame) -> Sheet:
         drawn_rows = frame.assign(**pictures(path, manifest))
         sheet = summary_table(drawn_rows, judging=judging_of(manifest), all_rows=all_rows)
-        return explained(sheet, factor) if explain else sheet
+        return with_meanings(sheet, factor) if explain else sheet
 
     show(rows, table=table, output=output, csv=summary.read_bytes(), notes=manifest.notes)
     if manifest.command == "compare-loss":
@@ -72,7 +72,7 @@ def _show_metrics(rows: pd.DataFrame, output: DisplaySettings, *, explain: bool)
     form = chosen_format(output)
     if form == "table" or form == "markdown":
         sheet = metrics_table(rows)
-        write(b"\n" + drawn(explained(sheet, "loss") if explain else sheet, form, no_color=output.no_color))
+        write(b"\n" + drawn(with_meanings(sheet, "loss") if explain else sheet, form, no_color=output.no_color))
 
 
 def pictures(path: Path, manifest: Manifest) -> dict[str, list[str]]:

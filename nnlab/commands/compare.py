@@ -8,13 +8,13 @@ from typing import Final
 
 from nnlab.catalog.losses import DEFAULT_LOSS, loss_named
 from nnlab.core.errors import UsageError
-from nnlab.core.spelling import named, spell_value
+from nnlab.core.spelling import mention, spell_value
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.comparing import METRIC_OF_TASK, compared, comparison
 from nnlab.experiments.experiment import Arm, Experiment
 from nnlab.experiments.factors import setting_factor, varied
 from nnlab.experiments.study import Conclusion, Evidence, Facts
-from nnlab.ingredients.resolve import prepared
+from nnlab.ingredients.resolve import settings_and_data
 from nnlab.settings import CompareAnySettings, CompareLossSettings, CompareScheduleSettings, Task
 
 _USUAL_LOSSES: Final[Mapping[Task, tuple[str, ...]]] = {
@@ -34,7 +34,7 @@ class Compare:
         """One arm for each combination of levels."""
         if not settings.vary:
             raise UsageError(
-                f"{named('vary')} is missing: what is compared? Say {named('vary', 'KEY=A,B')}, such as {named('vary', 'optimizer=sgd,adam')}."
+                f"{mention('vary')} is missing: what is compared? Say {mention('vary', 'KEY=A,B')}, such as {mention('vary', 'optimizer=sgd,adam')}."
             )
         return comparison(self.command, [varied(text, settings) for text in settings.vary], settings)
 
@@ -56,7 +56,7 @@ class CompareLoss:
 
     def plan(self, settings: CompareLossSettings) -> Experiment:
         """One arm a loss, each at its own rate; judged by a metric that no loss owns."""
-        _, dataset = prepared(settings.model_copy(update={"metric": "val_loss", "loss": None}))
+        _, dataset = settings_and_data(settings.model_copy(update={"metric": "val_loss", "loss": None}))
         if settings.metric == "auto":
             settings = settings.model_copy(update={"metric": METRIC_OF_TASK[dataset.task]})
         losses = settings.losses or _USUAL_LOSSES[dataset.task]

@@ -7,9 +7,9 @@ from typing import Final, Literal
 
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import parse_value
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.gradcheck.gradient_report import STEP, Method
-from nnlab.ingredients.resolve import resolved
+from nnlab.ingredients.resolve import complete_settings
 from nnlab.settings import GradcheckSettings, RunSettings, Settings
 
 Kind = Literal["catalogue", "model", "function", "module"]
@@ -74,7 +74,7 @@ def _kind(settings: GradcheckSettings) -> Kind:
     given |= {"module": ["module"] * (settings.module is not None)}
     kinds = [kind for kind, names in given.items() if names]
     if len(kinds) > 1:
-        first, second = (named(given[kind][0]) for kind in kinds[:2])
+        first, second = (mention(given[kind][0]) for kind in kinds[:2])
         raise UsageError(f"{first} and {second} name two things to check. Give one of them.")
     return kinds[0] if kinds else "catalogue"
 
@@ -84,41 +84,43 @@ def _refuse_strays(settings: GradcheckSettings, kind: Kind) -> None:
     given = [name for name in _INPUTS if getattr(settings, name) not in (None, False)]
     if kind in _OWN and settings.input is None:
         raise UsageError(
-            f"--{kind} needs the shapes of its inputs: {named('input', '4x3')} or, for two of them, {named('input', '4x3,5')}."
+            f"--{kind} needs the shapes of its inputs: {mention('input', '4x3')} or, for two of them, {mention('input', '4x3,5')}."
         )
     if kind not in _OWN and given:
         raise UsageError(
-            f"{named(given[0])} goes with {named('function')} or {named('module')}, which say what the input is of."
+            f"{mention(given[0])} goes with {mention('function')} or {mention('module')}, which say what the input is of."
         )
     if settings.domain is not None and settings.complex_inputs:
-        raise UsageError(f"{named('domain')} is of real inputs, {named('complex_inputs')} are not. Give one of them.")
+        raise UsageError(
+            f"{mention('domain')} is of real inputs, {mention('complex_inputs')} are not. Give one of them."
+        )
     if settings.at is not None:
-        raise UsageError(f"{named('at')} goes with {named('chain')}, whose names it gives values.")
+        raise UsageError(f"{mention('at')} goes with {mention('chain')}, whose names it gives values.")
     if settings.explain_step and kind == "catalogue":
         raise UsageError(
-            f"{named('explain_step')} is of one subject. Name it: {named('model', 'SPEC')}, {named('function')} or {named('module', 'FILE.py:NAME')}."
+            f"{mention('explain_step')} is of one subject. Name it: {mention('model', 'SPEC')}, {mention('function')} or {mention('module', 'FILE.py:NAME')}."
         )
 
 
 def _model(settings: GradcheckSettings) -> RunSettings:
     given = {name: getattr(settings, name) for name in _MODEL if getattr(settings, name) is not None}
     # No row is kept from a check: it judges no training.
-    return resolved(RunSettings.checked({"validation": 0, "test": 0, **given}))
+    return complete_settings(RunSettings.from_values({"validation": 0, "test": 0, **given}))
 
 
 def _domain(text: str) -> tuple[float, float]:
     parts = text.split(":")
     if len(parts) != 2:
-        raise UsageError(f"{named('domain')} takes LOW:HIGH, such as 0.1:2, not {text!r}.")
-    low, high = (float(parse_value("Number", part, what=named("domain"))) for part in parts)  # type: ignore[arg-type]
+        raise UsageError(f"{mention('domain')} takes LOW:HIGH, such as 0.1:2, not {text!r}.")
+    low, high = (float(parse_value("Number", part, what=mention("domain"))) for part in parts)  # type: ignore[arg-type]
     if low >= high:
-        raise UsageError(f"{named('domain')} takes LOW:HIGH with LOW below HIGH, not {text!r}.")
+        raise UsageError(f"{mention('domain')} takes LOW:HIGH with LOW below HIGH, not {text!r}.")
     return low, high
 
 
 def _method(settings: GradcheckSettings) -> Method:
     if settings.order > 2:
-        raise UsageError(f"{named('order')} takes 1 or 2, not {settings.order}.")
+        raise UsageError(f"{mention('order')} takes 1 or 2, not {settings.order}.")
     second = ("second",) if settings.order == 2 and "second" not in settings.checks else ()
     return Method(
         checks=(*settings.checks, *second),

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.losses import loss_named
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.settings import NeuronSettings
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ def neuron(settings: NeuronSettings) -> Shown:
         UsageError: a name that is not known, or numbers that do not go together.
     """
     activation = activation_named(settings.activation)
-    configured(activation.function, settings.activation, what=named("activation"))
+    key_values(activation.function, settings.activation, what=mention("activation"))
     if settings.gate is not None:
         return _gate(settings)
     if settings.loss is not None:
-        configured(loss_named(settings.loss).function, settings.loss, what=named("loss"))
+        key_values(loss_named(settings.loss).function, settings.loss, what=mention("loss"))
     weights = _WEIGHTS if settings.weights is None else settings.weights
     inputs = _INPUT if settings.input is None else settings.input
     if len(weights) != len(inputs):
         raise UsageError(
-            f"{named('weights')} has {len(weights)} numbers and {named('input')} {len(inputs)}. Give one weight for each input."
+            f"{mention('weights')} has {len(weights)} numbers and {mention('input')} {len(inputs)}. Give one weight for each input."
         )
     from nnlab.diagnostics.chain.neuron_steps import neuron_steps
 
@@ -139,11 +139,13 @@ def _gate(settings: NeuronSettings) -> Shown:
     strays = [name for name in _GATE_NEVER if getattr(settings, name) is not None]
     if strays:
         raise UsageError(
-            f"{named('gate')} has four rows of its own and the squared error; {named(strays[0])} does not go with it."
+            f"{mention('gate')} has four rows of its own and the squared error; {mention(strays[0])} does not go with it."
         )
     weights = (0.0, 0.0) if settings.weights is None else settings.weights
     if len(weights) != 2:
-        raise UsageError(f"{named('gate')} has two inputs; {named('weights')} gives {len(weights)} numbers. Give two.")
+        raise UsageError(
+            f"{mention('gate')} has two inputs; {mention('weights')} gives {len(weights)} numbers. Give two."
+        )
     from nnlab.diagnostics.chain.neuron_steps import learned_gate, why_descent_fails
 
     assert settings.gate is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from nnlab.experiments.experiment import Arm, Experiment, run_settings
 from nnlab.experiments.judging import judged
 from nnlab.experiments.study import Conclusion, Evidence, Facts
-from nnlab.ingredients.resolve import prepared
+from nnlab.ingredients.resolve import settings_and_data
 from nnlab.settings import SweepLrSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class SweepLr:
 
     def plan(self, settings: SweepLrSettings) -> Experiment:
         """One arm a rate."""
-        settings, dataset = prepared(settings)
+        settings, dataset = settings_and_data(settings)
         arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)
         return Experiment(self.command, "lr", arms, settings, dataset, varied=("lr",))
 

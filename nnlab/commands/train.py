@@ -7,7 +7,7 @@ from typing import Final
 from nnlab.experiments.experiment import Arm, Experiment, run_settings
 from nnlab.experiments.judging import judged
 from nnlab.experiments.study import Conclusion, Evidence, Facts
-from nnlab.ingredients.resolve import prepared
+from nnlab.ingredients.resolve import settings_and_data
 from nnlab.settings import TrainSettings
 
 
@@ -18,7 +18,7 @@ class Train:
 
     def plan(self, settings: TrainSettings) -> Experiment:
         """One arm, named for its model."""
-        settings, dataset = prepared(settings)
+        settings, dataset = settings_and_data(settings)
         arm = Arm(str(settings.model), run_settings(settings))
         return Experiment(self.command, None, (arm,), settings, dataset)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class NnlabError(Exception):
     """A failure to be told to the user without a traceback.
 
-    Its message names settings by `nnlab.core.spelling.named`; the front end that shows it says how they are spelled.
+    Its message names settings by `nnlab.core.spelling.mention`; the front end that shows it says how they are spelled.
     """
 
     exit_code: ClassVar[int] = 1
@@ -30,7 +30,7 @@ class NnlabError(Exception):
     def __str__(self) -> str:
         return spell(self.message, as_plain)
 
-    def spelled(self, spelling: Spelling) -> Self:
+    def respell(self, spelling: Spelling) -> Self:
         """The same failure in the words of a front end."""
         return type(self)(spell(self.message, spelling))
 
@@ -65,7 +65,7 @@ def did_you_mean(given: str, accepted: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def unknown(what: str, given: str, accepted: Iterable[str], *, see: str = "") -> UsageError:
+def unknown_name(what: str, given: str, accepted: Iterable[str], *, see: str = "") -> UsageError:
     """The error for a name that is not known: what was given, the nearest one, and where the others are.
 
     Args:

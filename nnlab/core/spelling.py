@@ -1,6 +1,6 @@
 """The spelling of values and of settings.
 
-A message says which setting it means, and the front end that shows it spells the setting: `named("lr")` puts a mark into the
+A message says which setting it means, and the front end that shows it spells the setting: `mention("lr")` puts a mark into the
 text that reads `--lr` at the command line, `lr=` in Python and `lr` in an experiment file. A notebook's reader is not told about
 flags.
 """
@@ -30,28 +30,28 @@ _PLAIN_IN_PYTHON: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|Tru
 _WORDS_IN_PYTHON: Final = {"true": "True", "false": "False"}
 
 
-def named(setting: str, value: object = None) -> str:
-    """The mark of a setting, with a value if one belongs to it: `named("missing", "drop")` reads `--missing drop`.
+def mention(setting: str, value: object = None) -> str:
+    """The mark of a setting, with a value if one belongs to it: `mention("missing", "drop")` reads `--missing drop`.
 
-    Text in quotes that follows a mark is taken for the setting's value: `f"{named('init')} {text!r} is not known"` reads
+    Text in quotes that follows a mark is taken for the setting's value: `f"{mention('init')} {text!r} is not known"` reads
     `--init 'x' is not known` at the command line and `init='x' is not known` in Python.
     """
     return f"⟨{setting}⟩" if value is None else f"⟨{setting}={spell_value(value)}⟩"
 
 
-def valued(what: str, value: object) -> str:
-    """The same mention with a value: of a mark `named(setting, value)`, of other words those words and the value."""
-    setting = setting_in(what)
-    return f"{what} {spell_value(value)}" if setting is None else named(setting, value)
+def with_value(what: str, value: object) -> str:
+    """The same mention with a value: of a mark `mention(setting, value)`, of other words those words and the value."""
+    setting = mentioned_setting(what)
+    return f"{what} {spell_value(value)}" if setting is None else mention(setting, value)
 
 
-def setting_in(what: str) -> str | None:
+def mentioned_setting(what: str) -> str | None:
     """The setting whose mark `what` is; None if it is anything else."""
     mark = _MARK.fullmatch(what)
     return mark[1] if mark else None
 
 
-def settings_named(text: str) -> tuple[str, ...]:
+def mentioned_settings(text: str) -> tuple[str, ...]:
     """The settings that a message names, each once, in order."""
     return tuple(dict.fromkeys(mark[1] for mark in _MARK.finditer(text)))
 

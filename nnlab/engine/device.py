@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from nnlab.core.errors import UsageError
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 
 
 def available() -> list[str]:
@@ -33,10 +33,10 @@ def device_named(name: str, dtype: str) -> torch.device:
         usable = [device for device in here if device != "mps" or dtype != "float64"]
         name = next((device for device in ("cuda", "mps") if device in usable), "cpu")
     if name not in here:
-        raise UsageError(f"{named('device')} {name!r} is not there. This machine has: {', '.join(here)}.")
+        raise UsageError(f"{mention('device')} {name!r} is not there. This machine has: {', '.join(here)}.")
     if name == "mps" and dtype == "float64":
         raise UsageError(
-            f"{named('device', 'mps')} has no float64. Take {named('dtype', 'float32')}, or {named('device', 'cpu')}."
+            f"{mention('device', 'mps')} has no float64. Take {mention('dtype', 'float32')}, or {mention('device', 'cpu')}."
         )
     return torch.device(name)
 
@@ -66,7 +66,7 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
             raise
         what = str(error).partition(", but")[0]
         raise UsageError(
-            f"{named('deterministic')}: {what}. Leave it out, or take another {named('device')}."
+            f"{mention('deterministic')}: {what}. Leave it out, or take another {mention('device')}."
         ) from error
     finally:
         torch.use_deterministic_algorithms(before)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 
 from nnlab.core.errors import PartialError
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.engine.device import deterministic_algorithms
 from nnlab.engine.fit import Watch
 from nnlab.engine.memory import keep_freed_memory
@@ -28,7 +28,7 @@ from nnlab.settings.run_records import Run
 
 _KILLED: Final = (
     "The system killed a process that trained runs, most likely for want of memory. What is finished is recorded; "
-    f"the same command goes on from there, and with {named('threads', '1')} takes less memory."
+    f"the same command goes on from there, and with {mention('threads', '1')} takes less memory."
 )
 _GLANCE: Final = 0.1  # seconds between looks at how far the workers are
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from nnlab.catalog.entry import configured, keys
+from nnlab.catalog.entry import key_values, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.losses import Loss, loss_named
 from nnlab.catalog.optimizers import optimizer_named
@@ -21,7 +21,7 @@ from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.engine.arrays import padded_rows
 from nnlab.engine.precision import kept_in
 from nnlab.networks.layers import Layers, Linear, activation_of, has_batch_norm, parameters, walk
@@ -91,7 +91,7 @@ class Program:
     @cached_property
     def loss_values(self) -> dict[str, Value | None]:
         assert self.settings.loss is not None
-        return configured(self.loss.function, self.settings.loss, what=named("loss"))
+        return key_values(self.loss.function, self.settings.loss, what=mention("loss"))
 
     @property
     def num_scores(self) -> int:
@@ -186,7 +186,7 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     assert settings.loss is not None
     assert settings.activation is not None
     outputs = shape.num_scores(loss_named(settings.loss))
-    values = configured(model.function, settings.model, what=named("model"))
+    values = key_values(model.function, settings.model, what=mention("model"))
     return model.function(shape.row, outputs, settings.activation, **values)
 
 
@@ -210,7 +210,7 @@ def program_of(run: Run, shape: Shape) -> Program:
     program = Program(shape, blank, layers_of(settings, shape))
     if shape.num_train % program.batch_size == 1 and has_batch_norm(program.layers):
         raise UsageError(
-            f"{named('batch_size', settings.batch_size)} leaves one row of {shape.num_train} for the last batch, and batch norm "
+            f"{mention('batch_size', settings.batch_size)} leaves one row of {shape.num_train} for the last batch, and batch norm "
             f"can't scale one row. Take another batch size."
         )
     return program
@@ -231,7 +231,7 @@ def axes_of(optimizer: Spec) -> dict[str, float]:
     depends on other runs.
     """
     function = optimizer_named(optimizer).function
-    values = configured(function, optimizer, what=named("optimizer"))
+    values = key_values(function, optimizer, what=mention("optimizer"))
     return {
         key.name: float(values[key.name])  # type: ignore[arg-type]
         for key in keys(function).values()

@@ -140,7 +140,7 @@ class Population:
     def result(self) -> dict[str, Tensor]:
         """What evaluation looks at: parameters, averaged where that was asked for, and running statistics."""
         weights = self.weights
-        return (weights.parameters if self.averaged is None else weights.named(self.averaged)) | weights.buffers
+        return (weights.parameters if self.averaged is None else weights.by_name(self.averaged)) | weights.buffers
 
     @contextmanager
     def showing(self, values: Mapping[str, Tensor]) -> Iterator[None]:

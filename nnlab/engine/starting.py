@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.inits import Init, fans, init_named, resolve_gain, torch_default
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream, stream_seed
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.engine.modules import MODULES, module_of, own_module, tensors_of
 from nnlab.engine.plan import Program, gain_activation
 from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Parameter, Residual, parameters
@@ -68,7 +68,7 @@ def _built(layers: Layers, seed: int) -> Weights:
 
 def _drawn(program: Program, run: Run, entry: Init, as_built: Weights) -> Weights:
     """Parameters drawn from the seed's init stream, in the network's order; the rest as built."""
-    values = configured(entry.function, run.settings.init, what=named("init"))
+    values = key_values(entry.function, run.settings.init, what=mention("init"))
     values = resolve_gain(values, gain_activation(program.layers))
     generator = stream(run.seed, "init")
     drawn: Weights = {}
@@ -115,7 +115,7 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
             return weights[f"{name}.weight"].T.expand(len(x), -1)
         case Activate(activation):
             entry = activation_named(activation)
-            h: Tensor = entry.function(x, **configured(entry.function, activation, what=named("activation")))
+            h: Tensor = entry.function(x, **key_values(entry.function, activation, what=mention("activation")))
             return h
         case Conv(inputs, stride=stride, padding=padding):
             weight, convolved = weights[f"{name}.weight"], (F.conv1d, F.conv2d)[len(stride) - 1]
@@ -131,5 +131,5 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
             return x + _through(inner, x, weights, f"{name}.inner.", rescale)
         case _:
             raise UsageError(
-                f"{named('init', 'lsuv')} measures what layers of weights give, and has no rule for {type(layer).__name__}."
+                f"{mention('init', 'lsuv')} measures what layers of weights give, and has no rule for {type(layer).__name__}."
             )

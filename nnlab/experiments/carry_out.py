@@ -27,7 +27,7 @@ from nnlab.settings import ExperimentSettings
 from nnlab.settings.given import Given
 from nnlab.storage.csv_files import TUNING, runs_frame, write_csv
 from nnlab.storage.directory import directory_for, open_results
-from nnlab.storage.journal import Journal, stored
+from nnlab.storage.journal import Journal, journal_row
 from nnlab.storage.manifest import Manifest, library_versions, read_manifest, utc_now, write_manifest
 from nnlab.storage.model_files import MODEL
 
@@ -215,7 +215,7 @@ class _Work(Generic[S]):
                 # The model first: a run that is in the journal is never trained again.
                 if best is not None:
                     best.consider(finished)
-                self.journal.append(stored(fitted.record) for fitted in finished)
+                self.journal.append(journal_row(fitted.record) for fitted in finished)
                 progress.finished([fitted.record for fitted in finished])
 
             training.carry_out(

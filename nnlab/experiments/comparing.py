@@ -11,13 +11,13 @@ from pydantic import JsonValue
 from nnlab.catalog.losses import loss_named
 from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import UsageError, did_you_mean
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.experiments.factors import Factor, crossed
 from nnlab.experiments.judging import judged
 from nnlab.experiments.study import Cell, Conclusion, Evidence
-from nnlab.ingredients.resolve import digest, fitted_to, identity, prepared, resolved
+from nnlab.ingredients.resolve import complete_settings, digest, fitted_to, identity, settings_and_data
 from nnlab.settings import CompareSettings, Task
 
 # Losses in their own unit tell nothing between losses.
@@ -45,9 +45,9 @@ def comparison(
     Raises:
         UsageError: an arm that can't be trained, fewer than two arms, a baseline that is none of them.
     """
-    complete, dataset = prepared(settings)
+    complete, dataset = settings_and_data(settings)
     arms = tuple(
-        Arm(each.name, fitted_to(resolved(each.apply(run_settings(settings))), dataset), each.levels)
+        Arm(each.name, fitted_to(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
         for each in crossed(factors)
     )
     _check_arms(command, arms, settings)
@@ -56,7 +56,7 @@ def comparison(
     _check_metric(arms, settings, dataset)
     if settings.show_grid and settings.tune_lr is None and len(factors) == 1:
         raise UsageError(
-            f"{named('show_grid')} shows arms by rates, or factors that are crossed. Say {named('tune_lr')}, or a second {named('vary')}."
+            f"{mention('show_grid')} shows arms by rates, or factors that are crossed. Say {mention('tune_lr')}, or a second {mention('vary')}."
         )
     tuning = _tuning(decided, settings)
     return Experiment(
@@ -80,10 +80,10 @@ def _tuning(decided: Sequence[str], settings: CompareSettings) -> Tuning | None:
     if settings.tune_lr is None:
         return None
     if "lr" in decided:
-        raise UsageError(f"{named('tune_lr')} chooses the rate that {named('vary', 'lr')} varies. Say one of them.")
+        raise UsageError(f"{mention('tune_lr')} chooses the rate that {mention('vary', 'lr')} varies. Say one of them.")
     if settings.validation == 0 and settings.metric.startswith("val_"):
         raise UsageError(
-            f"{named('tune_lr')} chooses by {settings.metric}, and {named('validation', '0')} leaves no part to choose by."
+            f"{mention('tune_lr')} chooses by {settings.metric}, and {mention('validation', '0')} leaves no part to choose by."
         )
     return Tuning(settings.tune_lr, settings.tuning_seeds)
 
@@ -105,7 +105,7 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
         seen[what] = arm.name
     if settings.baseline is not None and settings.baseline not in names:
         near = did_you_mean(settings.baseline, names)
-        raise UsageError(f"{named('baseline')} {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
+        raise UsageError(f"{mention('baseline')} {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
 
 
 def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Dataset) -> None:
@@ -116,12 +116,12 @@ def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Data
     """
     if settings.metric in OWN_UNITS and _units_differ(decided, dataset):
         raise UsageError(
-            f"{named('metric', settings.metric)} is in a unit of its own in each arm, and compares nothing. "
-            f"Say {named('metric', METRIC_OF_TASK[dataset.task])}, or another metric that no loss owns."
+            f"{mention('metric', settings.metric)} is in a unit of its own in each arm, and compares nothing. "
+            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or another metric that no loss owns."
         )
     if dataset.task == "reconstruction" and "standardize" in decided:
         raise UsageError(
-            f"{named('vary', 'standardize')} changes what is to be reconstructed, so that its arms have no unit in common."
+            f"{mention('vary', 'standardize')} changes what is to be reconstructed, so that its arms have no unit in common."
         )
 
 
@@ -136,8 +136,8 @@ def _check_metric(arms: Sequence[Arm], settings: CompareSettings, dataset: Datas
     without = [arm for arm, link in links.items() if name in METRICS and not METRICS[name].applies(dataset.task, link)]
     if without:
         raise UsageError(
-            f"{named('metric', settings.metric)} is one of probabilities, and the loss of {', '.join(without)} gives none. "
-            f"Say {named('metric', METRIC_OF_TASK[dataset.task])}, or compare losses that do."
+            f"{mention('metric', settings.metric)} is one of probabilities, and the loss of {', '.join(without)} gives none. "
+            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or compare losses that do."
         )
 
 

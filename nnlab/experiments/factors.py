@@ -16,7 +16,7 @@ from nnlab.catalog.optimizers import optimizer_named
 from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.kinds import parse_value
 from nnlab.core.spec import Spec, split_list
-from nnlab.core.spelling import named, spell_value
+from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.models import MODELS, model_named
 from nnlab.settings import ExperimentSettings, RunSettings
 
@@ -69,12 +69,12 @@ def setting_factor(name: str, levels: Sequence[str]) -> Factor:
 
 
 def _with_setting(name: str, settings: RunSettings, level: str) -> RunSettings:
-    value = getattr(RunSettings.checked({name: level}), name)
+    value = getattr(RunSettings.from_values({name: level}), name)
     return settings.model_copy(update={name: value})
 
 
 def _canonical(name: str, level: str) -> str:
-    value = getattr(RunSettings.checked({name: level}), name)
+    value = getattr(RunSettings.from_values({name: level}), name)
     return str(value) if isinstance(value, Spec) else spell_value(value)
 
 
@@ -87,11 +87,11 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
     key, equals, listed = text.partition("=")
     key = key.strip().replace("-", "_")
     if not equals or not listed:
-        raise UsageError(f"{named('vary')} {text!r} is not KEY=A,B,C, such as optimizer=sgd,adam.")
-    levels = split_list(listed, what=named("vary", key))
+        raise UsageError(f"{mention('vary')} {text!r} is not KEY=A,B,C, such as optimizer=sgd,adam.")
+    levels = split_list(listed, what=mention("vary", key))
     if key in _HELD:
         raise UsageError(
-            f"{named('vary', key)}: the data are one experiment's own. Run one experiment for each, and compare them."
+            f"{mention('vary', key)}: the data are one experiment's own. Run one experiment for each, and compare them."
         )
     if key in RunSettings.model_fields:
         return setting_factor(key, levels)
@@ -101,11 +101,11 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
         if key in accepted:
             kind = accepted[key].kind
             return key_factor(
-                place, key, [spell_value(parse_value(kind, level, what=named("vary", key))) for level in levels]
+                place, key, [spell_value(parse_value(kind, level, what=mention("vary", key))) for level in levels]
             )
     known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
     raise UsageError(
-        f"{named('vary')} {key!r} is no setting, and no key of {named('model', settings.model.name)} or {named('optimizer')} "
+        f"{mention('vary')} {key!r} is no setting, and no key of {mention('model', settings.model.name)} or {mention('optimizer')} "
         f"{settings.optimizer.name}.{did_you_mean(key, known)}"
     )
 
@@ -130,16 +130,16 @@ def _sized(model: Spec, key: str) -> Spec:
     """
     if key not in keys(model_named(model).function):
         fitting = [name for name, entry in MODELS.items() if key in keys(entry.function)]
-        raise UsageError(f"{named('model', model)} has no {key} to vary. These have: {', '.join(fitting)}.")
+        raise UsageError(f"{mention('model', model)} has no {key} to vary. These have: {', '.join(fitting)}.")
     text = model.option("hidden")
     if text is None:
         return model
-    sizes = parse_value("Sizes", text, what=named("model", "mlp:hidden"))
+    sizes = parse_value("Sizes", text, what=mention("model", "mlp:hidden"))
     assert isinstance(sizes, tuple)
     if len(set(sizes)) > 1:
         raise UsageError(
-            f"{named('model', model)} has hidden layers of several widths, so there is no {key} to vary. "
-            f"Say {named('model', 'mlp:width=100:depth=2')}, or vary hidden=100x100,50x25."
+            f"{mention('model', model)} has hidden layers of several widths, so there is no {key} to vary. "
+            f"Say {mention('model', 'mlp:width=100:depth=2')}, or vary hidden=100x100,50x25."
         )
     others = tuple(option for option in model.options if option[0] != "hidden")
     return Spec(model.name, (("width", str(sizes[0])), ("depth", str(len(sizes))), *others))
@@ -154,7 +154,7 @@ def crossed(factors: Sequence[Factor]) -> list[Combination]:
     names = [factor.name for factor in factors]
     if len(set(names)) < len(names):
         raise UsageError(
-            f"{named('vary')} names {next(n for n in names if names.count(n) > 1)!r} twice. Give its levels in one list."
+            f"{mention('vary')} names {next(n for n in names if names.count(n) > 1)!r} twice. Give its levels in one list."
         )
 
     def applied(levels: tuple[str, ...], settings: RunSettings) -> RunSettings:

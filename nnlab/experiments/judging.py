@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.study import Conclusion, Evidence
 
@@ -79,7 +79,7 @@ def _seed_notes(experiment: Experiment, runs: pd.DataFrame) -> list[str]:
     from nnlab.analysis.scores import inert_arms
 
     if len(experiment.seeds) == 1:
-        return [f"One seed: no intervals, and nothing can be told apart. Say {named('seeds', '10')}."]
+        return [f"One seed: no intervals, and nothing can be told apart. Say {mention('seeds', '10')}."]
     inert = inert_arms(runs, "train_loss", [arm.name for arm in experiment.arms])
     if inert:
         arms = "every arm" if len(inert) == len(experiment.arms) else ", ".join(inert)

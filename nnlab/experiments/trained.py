@@ -65,7 +65,7 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
     preprocessing = Preprocessing.from_json(description["preprocessing"])
     x = encode(data, preprocessing)
     scores = _scores(description, weights, x)
-    loss = RunSettings.checked(description["settings"]).loss
+    loss = RunSettings.from_values(description["settings"]).loss
     assert loss is not None
     link = loss_named(loss).link_for(preprocessing.task)
     if preprocessing.task == "regression":
@@ -84,7 +84,7 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
 
 def _scores(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], x: np.ndarray) -> Tensor:
     """Scores [C, N], in float64."""
-    settings = RunSettings.checked(description["settings"])
+    settings = RunSettings.from_values(description["settings"])
     if own_files(settings) != description.get("own_code", {}):
         raise UsageError(
             f"The code of {', '.join(own_files(settings))} has changed since this model was trained. Bring it back, or train again."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.experiments.experiment import Arm, Experiment, runs_of
 from nnlab.settings.run_records import Run
 
@@ -86,7 +86,7 @@ def tuned(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
     ]
     if at_end:
         notes.append(
-            f"Not bracketed: the best rate of {', '.join(at_end)} is at the end of the rates searched. Widen {named('tune_lr')}."
+            f"Not bracketed: the best rate of {', '.join(at_end)} is at the end of the rates searched. Widen {mention('tune_lr')}."
         )
     if lost:
         notes.append(f"No rate served {', '.join(lost)}: no tuning run finished. The least rate stands for it.")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.activations import own_activation
-from nnlab.catalog.entry import LISTED_AS, Key, configured, find, first_line, keys
+from nnlab.catalog.entry import LISTED_AS, Key, find, first_line, key_values, keys
 from nnlab.catalog.inits import own_init
 from nnlab.catalog.losses import own_loss
 from nnlab.catalog.schedules import WORDS
 from nnlab.core import kinds
-from nnlab.core.errors import unknown
+from nnlab.core.errors import unknown_name
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.core.spelling import flag, spell_value
@@ -84,14 +84,14 @@ def ingredient(kind: str, text: str) -> tuple[pd.DataFrame, Portrait]:
     if missing and not spec.options:
         portrait = Portrait({"picture": f"none without a value for {missing[0]}="})
     else:
-        values = configured(entry.function, spec, what=what)
+        values = key_values(entry.function, spec, what=what)
         portrait = PORTRAITS[kind](entry, spec, values) if kind in PORTRAITS else Portrait()
     return pd.DataFrame(_properties(kind, spec, entry, portrait), columns=["property", "value"]), portrait
 
 
 def _table(kind: str) -> Mapping[str, Entry]:
     if kind not in KINDS:
-        raise unknown("nnlab list", kind, KINDS)
+        raise unknown_name("nnlab list", kind, KINDS)
     return KINDS[kind]
 
 

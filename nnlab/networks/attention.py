@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import named, spell_value
+from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.module_layer import Module
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def transformer(
         dropout: probability with which attention's weights and units are dropped while training.
     """
     if width % heads:
-        raise UsageError(f"{named('model', 'transformer:width')} must be a multiple of heads={heads}, not {width}.")
+        raise UsageError(f"{mention('model', 'transformer:width')} must be a multiple of heads={heads}, not {width}.")
     if len(row) > 2:
         raise UsageError(
-            f"{named('model', 'transformer')} reads series, (steps,) or (channels, steps), not rows of shape {row}."
+            f"{mention('model', 'transformer')} reads series, (steps,) or (channels, steps), not rows of shape {row}."
         )
     keys: dict[str, Any] = {"width": width, "heads": heads, "depth": depth, "feedforward": feedforward}
     keys["dropout"] = dropout

@@ -19,7 +19,7 @@ from nnlab.catalog.own_keys import as_keys, parameters_by_name, type_of
 from nnlab.core.kinds import Value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import named, spell_value
+from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.layers import Layers
 from nnlab.networks.module_layer import Module
 
@@ -44,9 +44,9 @@ def own_layers(name: str) -> Callable[..., Layers]:
     Raises:
         UsageError: no such thing, or a parameter that nothing says how to read.
     """
-    theirs = load_function(name, what=named("model"))
-    taken = {} if isinstance(theirs, nn.Module) else parameters_by_name(theirs, what=named("model", name))
-    keys = as_keys(taken.values(), what=named("model", name), given=GIVEN)
+    theirs = load_function(name, what=mention("model"))
+    taken = {} if isinstance(theirs, nn.Module) else parameters_by_name(theirs, what=mention("model", name))
+    keys = as_keys(taken.values(), what=mention("model", name), given=GIVEN)
 
     def layers(row: Row, outputs: int, activation: Spec, **values: Value) -> Layers:
         given: dict[str, Any] = {"features": math.prod(row), "row": row, "outputs": outputs, **values}

@@ -102,7 +102,7 @@ class Sheet:
     num_unlisted: int = 0
     meanings: Mapping[str, str] = field(default_factory=dict)
 
-    def noted(self, notes: Sequence[str]) -> Sheet:
+    def with_notes(self, notes: Sequence[str]) -> Sheet:
         """The same sheet with further lines below."""
         return replace(self, lines=[*self.lines, *(Line(plain(note)) for note in notes)])
 

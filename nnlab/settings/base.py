@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nnlab.core.errors import UsageError
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.settings.synonyms import setting_meant
 
 Role = Literal["training", "arms", "analysis", "execution"]
@@ -28,7 +28,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     @classmethod
-    def checked(cls, values: Mapping[str, object]) -> Self:
+    def from_values(cls, values: Mapping[str, object]) -> Self:
         """Settings from values as a person wrote them (text, or what TOML and Python have for it).
 
         Raises:
@@ -46,7 +46,7 @@ class Settings(BaseModel):
             first = error.errors()[0]
             name = str(first["loc"][0]) if first["loc"] else ""
             message = first["msg"].removeprefix("Value error, ")
-            raise UsageError(f"{named(name)}: {message}, not {first['input']!r}.") from None
+            raise UsageError(f"{mention(name)}: {message}, not {first['input']!r}.") from None
 
     @classmethod
     def with_role(cls, role: Role) -> tuple[str, ...]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from nnlab.core.errors import UsageError, did_you_mean
-from nnlab.core.spelling import Spelling, as_flag, as_keyword, named
+from nnlab.core.spelling import Spelling, as_flag, as_keyword, mention
 from nnlab.settings import Origin, OutputSettings, Settings
-from nnlab.settings.origins import PREFIX, errors_spelled
+from nnlab.settings.origins import PREFIX, spell_errors
 from nnlab.settings.synonyms import setting_meant
 
 S = TypeVar("S", bound=Settings)
@@ -54,7 +54,7 @@ class Given(Generic[S]):
     argv: tuple[str, ...] = ()
 
 
-def gathered(
+def collect(
     command: str,
     settings: type[S],
     values: Mapping[str, object],
@@ -90,10 +90,12 @@ def gathered(
     for layer_origin, layer in layers:
         resolved |= layer
         origins |= dict.fromkeys(layer, layer_origin)
-    with errors_spelled(front_end.spelling, origins, config):
+    with spell_errors(front_end.spelling, origins, config):
         return Given(
-            settings.checked({name: value for name, value in resolved.items() if name in settings.model_fields}),
-            output.checked({name: value for name, value in resolved.items() if name in OutputSettings.model_fields}),
+            settings.from_values({name: value for name, value in resolved.items() if name in settings.model_fields}),
+            output.from_values(
+                {name: value for name, value in resolved.items() if name in OutputSettings.model_fields}
+            ),
             {name: origin for name, origin in origins.items() if name in settings.model_fields},
             config,
             argv,
@@ -128,23 +130,25 @@ def _file(path: str, command: str, settings: type[Settings]) -> dict[str, object
                 else ""
             )
             raise UsageError(
-                f"{named('config')} {path!r}: {key!r} is not known.{hint} Accepted: {', '.join(_FILE_KEYS)}."
+                f"{mention('config')} {path!r}: {key!r} is not known.{hint} Accepted: {', '.join(_FILE_KEYS)}."
             )
     if content.get("command", command) != command:
-        raise UsageError(f"{named('config')} {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`.")
+        raise UsageError(
+            f"{mention('config')} {path!r} is for `nnlab {content['command']}`, not for `nnlab {command}`."
+        )
     values = content.get("settings", {})
     if not isinstance(values, dict):
-        raise UsageError(f"{named('config')} {path!r}: settings is a table, [settings], not {values!r}.")
+        raise UsageError(f"{mention('config')} {path!r}: settings is a table, [settings], not {values!r}.")
     accepted = {*settings.model_fields, *OutputSettings.model_fields}
     for key, value in values.items():
         if key not in accepted:
-            see = f"`nnlab {command} --help` shows all; batch_size is {named('batch_size')}."
+            see = f"`nnlab {command} --help` shows all; batch_size is {mention('batch_size')}."
             raise UsageError(
-                f"{named('config')} {path!r}: settings.{key} is not known.{setting_meant(key, accepted)} {see}"
+                f"{mention('config')} {path!r}: settings.{key} is not known.{setting_meant(key, accepted)} {see}"
             )
         if not isinstance(value, str | int | float | list):
             raise UsageError(
-                f"{named('config')} {path!r}: settings.{key} takes text, a number, a flag or a list, not {value!r}."
+                f"{mention('config')} {path!r}: settings.{key} takes text, a number, a flag or a list, not {value!r}."
             )
     return values
 
@@ -153,6 +157,6 @@ def _toml(path: str) -> dict[str, object]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{named('config')} {path!r} can't be read: {error.strerror}.") from None
+        raise UsageError(f"{mention('config')} {path!r} can't be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{named('config')} {path!r} is not TOML: {error}.") from None
+        raise UsageError(f"{mention('config')} {path!r} is not TOML: {error}.") from None

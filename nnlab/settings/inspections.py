@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.settings.base import Settings, setting
 from nnlab.settings.readers import (
     CountSetting,
@@ -32,7 +32,7 @@ class GradcheckSettings(Settings):
         metavar="SPEC",
     )
     activation: OptionalSpec = setting(
-        None, f"Its activation (default: relu; {named('explain')}: sigmoid).", panel="What is checked", metavar="SPEC"
+        None, f"Its activation (default: relu; {mention('explain')}: sigmoid).", panel="What is checked", metavar="SPEC"
     )
     init: OptionalSpec = setting(None, "Its weights (default: torch_default).", panel="What is checked", metavar="SPEC")
     loss: OptionalSpec = setting(
@@ -43,7 +43,7 @@ class GradcheckSettings(Settings):
     rows: CountSetting = setting(4, "So many rows of the data.", panel="What is checked", metavar="N")
     function: str | None = setting(
         None,
-        f"A function, or a torch.autograd.Function, of the {named('input')}.",
+        f"A function, or a torch.autograd.Function, of the {mention('input')}.",
         panel="What is checked",
         metavar="FILE.py:NAME",
     )
@@ -75,7 +75,7 @@ class GradcheckSettings(Settings):
     )
     device: str = setting("cpu", "Device to check: auto, cpu, cuda, cuda:N or mps.", panel="How")
     seed: OptionalWhole = setting(
-        None, f"Seed of weights, inputs and samples (default: 0; {named('explain')}: 2).", panel="How", metavar="N"
+        None, f"Seed of weights, inputs and samples (default: 0; {mention('explain')}: 2).", panel="How", metavar="N"
     )
 
     explain_step: bool = setting(False, "Show the error against the step: a V if right.", panel="Explaining")
@@ -91,16 +91,16 @@ class NeuronSettings(Settings):
     """`nnlab neuron`: one neuron, one row of data or a gate."""
 
     weights: OptionalNumberList = setting(
-        None, f"One for each input (default: 0.5,-1; {named('gate')}: 0,0).", panel="Neuron", metavar="X,X"
+        None, f"One for each input (default: 0.5,-1; {mention('gate')}: 0,0).", panel="Neuron", metavar="X,X"
     )
-    bias: OptionalNumber = setting(None, f"Bias (default: 0.1; {named('gate')}: 0).", panel="Neuron", metavar="X")
+    bias: OptionalNumber = setting(None, f"Bias (default: 0.1; {mention('gate')}: 0).", panel="Neuron", metavar="X")
     activation: SpecSetting = setting(Spec("sigmoid"), "Activation.", panel="Neuron")
     input: OptionalNumberList = setting(None, "The row of data (default: 1,2).", panel="Neuron", metavar="X,X")
     target: OptionalNumber = setting(None, "What the output should be (default: 1).", panel="Neuron", metavar="X")
     loss: OptionalSpec = setting(None, "Loss of output and target (default: mse).", panel="Neuron", metavar="SPEC")
-    lr: OptionalRate = setting(None, f"Learning rate (default: 0.5; {named('gate')}: 1).", metavar="X")
+    lr: OptionalRate = setting(None, f"Learning rate (default: 0.5; {mention('gate')}: 1).", metavar="X")
     train: OptionalCount = setting(
-        None, f"Steps to take (default: 1; {named('gate')}: at most 1000 passes over its rows).", metavar="N"
+        None, f"Steps to take (default: 1; {mention('gate')}: at most 1000 passes over its rows).", metavar="N"
     )
     gate: Literal["and", "or", "xor"] | None = setting(None, "Learn a gate: and, or or xor.", metavar="GATE")
     all: bool = setting(False, "Every row of a long table.", role="execution", panel="Output")

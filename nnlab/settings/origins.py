@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from nnlab.core.errors import NnlabError
-from nnlab.core.spelling import Spelling, as_key, settings_named
+from nnlab.core.spelling import Spelling, as_key, mentioned_settings
 from nnlab.settings.base import Origin
 
 PREFIX: Final = "NNLAB_"
 
 
 @contextmanager
-def errors_spelled(spelling: Spelling, origins: Mapping[str, Origin], config: str | None) -> Iterator[None]:
+def spell_errors(spelling: Spelling, origins: Mapping[str, Origin], config: str | None) -> Iterator[None]:
     """Context manager: spell the settings that an error names, and say which file or variable their values came from.
 
     Args:
@@ -29,9 +29,9 @@ def errors_spelled(spelling: Spelling, origins: Mapping[str, Origin], config: st
     try:
         yield
     except NnlabError as error:
-        places = {name: _place(name, origins.get(name), config) for name in settings_named(error.message)}
+        places = {name: _place(name, origins.get(name), config) for name in mentioned_settings(error.message)}
         sources = [f"{spelled_here(name, None)} comes from {place}." for name, place in places.items() if place]
-        spelled = error.spelled(spelled_here)
+        spelled = error.respell(spelled_here)
         if sources:
             spelled = type(error)("\n".join([spelled.message, " ".join(sources)]))
         raise spelled from error

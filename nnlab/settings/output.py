@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, Self
 
 from nnlab.core.errors import UsageError
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.settings.base import Settings, setting
 
 
@@ -32,11 +32,11 @@ class OutputSettings(DisplaySettings):
     verbose: bool = setting(False, "Say on stderr what is done, and how.", role="execution", panel="Output")
 
     @classmethod
-    def checked(cls, values: Mapping[str, object]) -> Self:
+    def from_values(cls, values: Mapping[str, object]) -> Self:
         """As of any settings; and more is not said where nothing is to be said."""
-        output = super().checked(values)
+        output = super().from_values(values)
         if output.quiet and output.verbose:
-            raise UsageError(f"{named('quiet')} leaves out what {named('verbose')} adds. Give one of them.")
+            raise UsageError(f"{mention('quiet')} leaves out what {mention('verbose')} adds. Give one of them.")
         return output
 
 

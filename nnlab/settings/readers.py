@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value, parse_value
 from nnlab.core.spec import Spec, parse_rate, parse_rates, parse_seeds, parse_spec, split_list
-from nnlab.core.spelling import named, spell_value
+from nnlab.core.spelling import mention, spell_value
 
 
 def as_text(value: object) -> str:
@@ -31,7 +31,7 @@ def _reader(read: Callable[[str, str], object]) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> object:
         if value is None or isinstance(value, Spec):
             return value
-        return read(as_text(value), named(info.field_name or ""))
+        return read(as_text(value), mention(info.field_name or ""))
 
     return BeforeValidator(validate)
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import RefusedError, UsageError
-from nnlab.core.spelling import named, spell_value
+from nnlab.core.spelling import mention, spell_value
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.locks import LOCK, locked
 from nnlab.storage.manifest import MANIFEST, read_manifest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SLUG: Final = 30  # characters; two of them, in four bytes each, and the hash stay within a file name's 255
 _MOST_SHOWN: Final = 6
-_ELSEWHERE: Final = f"Give another {named('out')} or {named('name')}."
+_ELSEWHERE: Final = f"Give another {mention('out')} or {mention('name')}."
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,12 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
     more = len(differing) - len(shown)
     raise RefusedError(
         f"{path} holds another experiment: {'; '.join(shown)}{f'; and {more} more' if more else ''}.\n"
-        f"Give another {named('out')} or {named('name')}, or {named('fresh')} to set the old results aside."
+        f"Give another {mention('out')} or {mention('name')}, or {mention('fresh')} to set the old results aside."
     )
 
 
 def _difference(name: str, there: object, now: object) -> str:
-    return f"{name if ' ' in name else named(name)}: {_told(there)} there, {_told(now)} now"
+    return f"{name if ' ' in name else mention(name)}: {_told(there)} there, {_told(now)} now"
 
 
 def _told(value: object) -> str:
@@ -134,7 +134,7 @@ def directory_for(command: str, words: tuple[str, str], identity: Mapping[str, o
     if output.name is not None:
         if PurePath(output.name).name != output.name or output.name in (".", ".."):
             raise UsageError(
-                f"{named('name')} takes the name of a directory, not {output.name!r}. A path goes to {named('out')}."
+                f"{mention('name')} takes the name of a directory, not {output.name!r}. A path goes to {mention('out')}."
             )
         return Path("results") / command / output.name
     return default_directory(command, *words, identity)

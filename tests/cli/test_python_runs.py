@@ -146,13 +146,13 @@ def test_either_goes_on_where_the_other_ended(tmp_path):
 
 
 def test_settings_may_come_as_an_object_and_be_overruled():
-    settings = SweepLrSettings.checked({**SMALL, "lr": [0.1, 1.0]})
+    settings = SweepLrSettings.from_values({**SMALL, "lr": [0.1, 1.0]})
     results = nnlab.run("sweep-lr", settings, seeds=1, out="out")
     assert results.manifest.settings["seeds"].value == [0]
     assert results.manifest.settings["lr"].value == [0.1, 1.0]
     assert results.manifest.settings["init"].origin == "default"
     with pytest.raises(UsageError, match=r"nnlab.run\('sweep-lr'\) takes SweepLrSettings, not TrainSettings."):
-        nnlab.run("sweep-lr", TrainSettings.checked({}))
+        nnlab.run("sweep-lr", TrainSettings.from_values({}))
 
 
 def test_options_are_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):

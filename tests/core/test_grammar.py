@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from nnlab.core.errors import UsageError, did_you_mean, unknown
+from nnlab.core.errors import UsageError, did_you_mean, unknown_name
 from nnlab.core.kinds import KINDS, parse_value
 from nnlab.core.spec import (
     LARGEST_SEED,
@@ -408,12 +408,12 @@ def test_any_text_is_a_value_of_its_kind_or_refused_with_what_is_accepted(kind, 
 )
 def test_a_near_miss_is_told_what_was_meant(given_name, meant):
     names = ["kaiming_normal", "relu", "sgd", "cross_entropy", "zeros"]
-    message = str(unknown("--flag", given_name, names))
+    message = str(unknown_name("--flag", given_name, names))
     assert repr(given_name) in message
     assert f"Did you mean {meant!r}?" in message
 
 
 def test_a_name_like_no_other_is_answered_with_all_there_are():
     assert did_you_mean("qqq", ["relu", "tanh"]) == ""
-    assert str(unknown("--flag", "qqq", ["tanh", "relu"])) == "--flag 'qqq' is not known. Accepted: relu, tanh"
-    assert str(unknown("--flag", "qqq", ["tanh"], see="Look there.")).endswith("Look there.")
+    assert str(unknown_name("--flag", "qqq", ["tanh", "relu"])) == "--flag 'qqq' is not known. Accepted: relu, tanh"
+    assert str(unknown_name("--flag", "qqq", ["tanh"], see="Look there.")).endswith("Look there.")

@@ -26,7 +26,7 @@ MOONS = {"data": "moons:samples=60", "seeds": "2"}
 
 
 def planned(study: Study, kind: type[CompareSettings], **given: object) -> Experiment:
-    return study.plan(kind.checked(MOONS | given))
+    return study.plan(kind.from_values(MOONS | given))
 
 
 def varied(*factors: str, **given: object) -> Experiment:

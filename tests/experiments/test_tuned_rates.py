@@ -17,7 +17,7 @@ RATES = (0.01, 0.1, 1.0)
 
 def experiment(metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Experiment:
     given = {"data": "moons:samples=60", "vary": ["optimizer=sgd,adam"], "tune_lr": rates, "metric": metric}
-    return COMPARE.plan(CompareAnySettings.checked(given))
+    return COMPARE.plan(CompareAnySettings.from_values(given))
 
 
 def found(losses: dict[str, list[list[float]]], metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Tuned:

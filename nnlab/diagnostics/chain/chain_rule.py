@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.chain.formulas import Formula, parse_formulas
 from nnlab.diagnostics.gradcheck.gradient_report import STEP
 
@@ -131,7 +131,7 @@ def chain_rule(text: str, at: Mapping[str, float]) -> ChainRule:
     outputs = [formula.name for formula in formulas if formula.name not in used]
     if len(outputs) != 1:
         raise UsageError(
-            f"{named('chain')} needs one output that nothing else uses, not {len(outputs)}: {', '.join(outputs)}."
+            f"{mention('chain')} needs one output that nothing else uses, not {len(outputs)}: {', '.join(outputs)}."
         )
     return _taken_apart(formulas, outputs[0], {name: at[name] for name in at})
 
@@ -157,7 +157,7 @@ def small_net(
     if min(sizes) < 1 or math.prod(sizes) > MOST_PATHS:
         sizes_told = "x".join(map(str, hidden))
         raise UsageError(
-            f"{named('model', f'mlp:hidden={sizes_told}')} is too large to be shown path by path; try hidden=3x2."
+            f"{mention('model', f'mlp:hidden={sizes_told}')} is too large to be shown path by path; try hidden=3x2."
         )
     generator = stream(seed, "init")
     lines, values = [], {f"x{i + 1}": float(value) for i, value in enumerate(inputs)} | {"target": float(target)}
@@ -179,12 +179,12 @@ def _check_values(free: set[str], at: Mapping[str, float]) -> None:
     missing = sorted(free - set(at))
     if missing:
         raise UsageError(
-            f"{named('at')} gives no value for {', '.join(missing)}. Write {named('at', f'{missing[0]}=0.7')}."
+            f"{mention('at')} gives no value for {', '.join(missing)}. Write {mention('at', f'{missing[0]}=0.7')}."
         )
     extra = sorted(set(at) - free)
     if extra:
         raise UsageError(
-            f"{named('at')} gives {extra[0]!r}, which no formula uses. The free names: {', '.join(sorted(free))}."
+            f"{mention('at')} gives {extra[0]!r}, which no formula uses. The free names: {', '.join(sorted(free))}."
         )
 
 
@@ -193,7 +193,7 @@ def _taken_apart(formulas: Sequence[Formula], output: str, at: Mapping[str, floa
     for name, value in values.items():
         if not value.isfinite():
             raise UsageError(
-                f"{named('chain')}: {name!r} is {float(value)} at the values given. Choose others with {named('at')}."
+                f"{mention('chain')}: {name!r} is {float(value)} at the values given. Choose others with {mention('at')}."
             )
     locals_ = {formula.name: _local_derivatives(formula, values) for formula in formulas}
     upstream = _upstream(formulas, locals_, output)

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 
 Kind = Literal[
     "factor",
@@ -93,7 +93,7 @@ def _edge(e: Evidence) -> Cause | None:
     if e.numeric[e.wrong].isfinite().all():
         return None
     return Cause(
-        "edge", f"the function is not finite on both sides: the edge of its domain ({named('domain', 'LOW:HIGH')})"
+        "edge", f"the function is not finite on both sides: the edge of its domain ({mention('domain', 'LOW:HIGH')})"
     )
 
 

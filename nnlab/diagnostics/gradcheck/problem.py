@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream, stream_seed
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.gradcheck.differences import FOREIGN_ERRORS, Evaluator, Outputs, evaluator
 from nnlab.diagnostics.gradcheck.subjects import Subject, Tensors
 
@@ -169,7 +169,7 @@ def _random_seed(
         raise UsageError(f"{subject.name} raises {type(reason).__name__} at the point given: {reason}") from reason
     if not first.isfinite().all():
         raise UsageError(
-            f"{subject.name} is not finite at the point given. Choose other inputs ({named('domain', 'LOW:HIGH')})."
+            f"{subject.name} is not finite at the point given. Choose other inputs ({mention('domain', 'LOW:HIGH')})."
         )
     return stream_seed(seed, "dropout") if draws or not torch.equal(first, second) else None
 

@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.inits import Init, init_named, resolve_gain
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import named
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.signals.passes import elementwise
 from nnlab.networks.layers import NORM_EPSILON, Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of
 
@@ -84,7 +84,7 @@ def predicted_second_moments(layers: Layers, init: Spec, x: Tensor) -> list[floa
     """
     entry = init_named(init)
     values = resolve_gain(
-        configured(entry.function, init, what=named("init")), str(activation_of(layers) or "identity")
+        key_values(entry.function, init, what=mention("init")), str(activation_of(layers) or "identity")
     )
     found: list[Tensor] = []
     sizes = x.detach().cpu().double().square().mean(1).sort().values

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
-from nnlab.core.spelling import named
+from nnlab.catalog.entry import key_values
+from nnlab.core.spelling import mention
 from nnlab.engine.arrays import InTurn, Product, Remembered, like, padded, padded_rows, parts_of, rows_of, shaped, whole
 from nnlab.engine.kernels.convolution import ConvKernel
 from nnlab.engine.kernels.normalisation import NormKernel
@@ -55,7 +55,7 @@ class Weights:
         """Every parameter, as the arrays [R, n] that elementwise work is done on: one where they lie end to end."""
         return [whole(p) for p in self.parameters.values()] if self.joined is None else [self.joined]
 
-    def named(self, blocks: Sequence[Tensor]) -> dict[str, Tensor]:
+    def by_name(self, blocks: Sequence[Tensor]) -> dict[str, Tensor]:
         """Arrays laid out as `blocks`, by the parameters' names."""
         if self.joined is not None:
             return parts_of(blocks[0], self.gradients)
@@ -224,7 +224,7 @@ class ActivateKernel:
 
     def __init__(self, layer: Activate, site: Site) -> None:  # noqa: ARG002
         entry = activation_named(layer.activation)
-        values = configured(entry.function, layer.activation, what=named("activation"))
+        values = key_values(entry.function, layer.activation, what=mention("activation"))
         self.function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
         self.slope: Callable[[Tensor], Tensor] = partial(entry.slope, **values)
         self.from_output = entry.slope_of == "output"
