@@ -29,7 +29,7 @@ _REDRAWN_EVERY_S: Final = 0.1
 _LINE_EVERY_S: Final = 10.0
 
 
-class Progress:
+class ProgressBar:
     """A context that shows runs done, runs diverged, the best arm so far and the time left.
 
     `advance` and `finished` may be called from any thread; `advance` draws at most ten times a second, so that a call

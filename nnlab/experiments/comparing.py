@@ -14,8 +14,8 @@ from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
-from nnlab.experiments.factors import Factor, crossed
-from nnlab.experiments.judging import judged
+from nnlab.experiments.factors import Factor, cross
+from nnlab.experiments.judging import judge_arms
 from nnlab.experiments.study import Cell, Conclusion, Evidence
 from nnlab.ingredients.resolve import complete_settings, digest, fitted_to, identity, settings_and_data
 from nnlab.settings import CompareSettings, Task
@@ -31,8 +31,13 @@ METRIC_OF_TASK: Final[Mapping[Task, str]] = {
 }
 
 
-def comparison(
-    command: str, factors: Sequence[Factor], settings: CompareSettings, *, probes: int | None = None
+def plan_comparison(
+    command: str,
+    factors: Sequence[Factor],
+    settings: CompareSettings,
+    dataset: Dataset | None = None,
+    *,
+    probes: int | None = None,
 ) -> Experiment:
     """The experiment whose arms are every combination of the factors' levels.
 
@@ -40,15 +45,16 @@ def comparison(
         command: whose it is.
         factors: what is varied; at least one.
         settings: as given; what the arms have in common.
+        dataset: the settings' data, if they are loaded already.
         probes: epochs between probes of the layers; None for none.
 
     Raises:
         UsageError: an arm that can't be trained, fewer than two arms, a baseline that is none of them.
     """
-    complete, dataset = settings_and_data(settings)
+    complete, dataset = settings_and_data(settings, dataset)
     arms = tuple(
         Arm(each.name, fitted_to(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
-        for each in crossed(factors)
+        for each in cross(factors)
     )
     _check_arms(command, arms, settings)
     decided = [factor.decides for factor in factors]
@@ -146,7 +152,7 @@ def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
     return "loss" in decided or ("standardize" in decided and dataset.task == "regression")
 
 
-def compared(
+def compare_arms(
     experiment: Experiment,
     evidence: Evidence,
     *,
@@ -172,7 +178,7 @@ def compared(
     arms = [arm.name for arm in experiment.arms]
     baseline = settings.baseline or _usual_arm(experiment.arms, usual)
     left_out = OWN_UNITS if _units_differ(experiment.varied, experiment.dataset) else ()
-    conclusion = judged(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
+    conclusion = judge_arms(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
     metrics = [name for name in metric_columns(runs) if name not in left_out and runs[name].notna().any()]
     rows: Sequence[Mapping[str, Cell]] = []
     if len(experiment.seeds) > 1 and settings.metric in metrics:

@@ -35,7 +35,7 @@ S = TypeVar("S", bound=ExperimentSettings)
 _CURVES_NEEDED: Final = ("run_id", "arm", "epoch", "step", "train_loss", "val_loss")
 
 
-def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: Path, facts: Facts) -> Conclusion:
+def write_conclusion(study: Study[S], experiment: Experiment, journal: Journal, path: Path, facts: Facts) -> Conclusion:
     """Write every table of an experiment but that of its tuning; what its study says of them.
 
     Args:
@@ -47,7 +47,7 @@ def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: P
     """
     runs, task = experiment.runs, experiment.dataset.task
     write_curves(path, journal, runs, task=task)
-    frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
+    frame = runs_frame(journal, runs, task=task)
     layers: pd.DataFrame | None = None
     if experiment.probes is not None:
         layers = layers_frame(journal, runs)

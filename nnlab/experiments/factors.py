@@ -78,7 +78,7 @@ def _canonical(name: str, level: str) -> str:
     return str(value) if isinstance(value, Spec) else spell_value(value)
 
 
-def varied(text: str, settings: ExperimentSettings) -> Factor:
+def parse_factor(text: str, settings: ExperimentSettings) -> Factor:
     """The factor that `--vary KEY=A,B,C` names.
 
     Raises:
@@ -116,13 +116,13 @@ def key_factor(place: str, key: str, levels: Sequence[str]) -> Factor:
     def apply(settings: RunSettings, level: str) -> RunSettings:
         spec = getattr(settings, place)
         if key in ("width", "depth"):
-            spec = _sized(spec, key)
+            spec = _by_size(spec, key)
         return settings.model_copy(update={place: spec.with_option(key, level)})
 
     return Factor(key, tuple(levels), apply, f"{place}.{key}")
 
 
-def _sized(model: Spec, key: str) -> Spec:
+def _by_size(model: Spec, key: str) -> Spec:
     """The model by width and depth: `hidden=100x100` is `width=100:depth=2`.
 
     Raises:
@@ -145,7 +145,7 @@ def _sized(model: Spec, key: str) -> Spec:
     return Spec(model.name, (("width", str(sizes[0])), ("depth", str(len(sizes))), *others))
 
 
-def crossed(factors: Sequence[Factor]) -> list[Combination]:
+def cross(factors: Sequence[Factor]) -> list[Combination]:
     """Every combination of levels, those of the last factor next to each other.
 
     Raises:

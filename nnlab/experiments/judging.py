@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nnlab.analysis.selection import Selection
 
 
-def judged(
+def judge_arms(
     experiment: Experiment,
     evidence: Evidence,
     *,

@@ -54,7 +54,7 @@ class Tuned:
     notes: Sequence[str]
 
 
-def tuned(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
+def tune(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
     """The experiment with each arm at its best rate.
 
     Args:

@@ -17,15 +17,25 @@ Origin = Literal["flag", "python", "environment", "file", "default"]
 
 
 def setting(default: Any, words: str, *, role: Role = "training", panel: str = "Training", metavar: str = "") -> Any:
-    """A field: its default, its help in one line, what it decides, and the panel of `--help` it stands in."""
-    extra = {"role": role, "panel": panel, "metavar": metavar}
+    """A field that is an option: its default, its help in one line, its role, and the panel of `--help` that lists it."""
+    extra = {"role": role, "panel": panel, "metavar": metavar, "argument": False}
     return Field(default=default, description=words, json_schema_extra=extra, validate_default=True)  # type: ignore[arg-type]
+
+
+def argument(words: str, *, metavar: str, default: Any = ...) -> Any:
+    """A field that stands on the command line without a name; required unless it has a default.
+
+    It is given by the person alone, never by the environment or a file.
+    """
+    extra = {"role": "execution", "panel": "Arguments", "metavar": metavar, "argument": True}
+    return Field(default=default, description=words, json_schema_extra=extra)  # type: ignore[arg-type]
 
 
 class Settings(BaseModel):
     """What every kind of settings shares: frozen, unknown keys refused, built from layers of given values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # Built when first used: `nnlab --help` needs no validators, and building those of every command took 40 ms.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> Self:
@@ -49,6 +59,11 @@ class Settings(BaseModel):
             raise UsageError(f"{mention(name)}: {message}, not {first['input']!r}.") from None
 
     @classmethod
+    def arguments(cls) -> frozenset[str]:
+        """The names of the settings that stand on the command line without a name."""
+        return frozenset(name for name in cls.model_fields if cls.extra(name)["argument"])
+
+    @classmethod
     def with_role(cls, role: Role) -> tuple[str, ...]:
         """The names of the settings that have this role."""
         return tuple(name for name in cls.model_fields if cls.role_of(name) == role)
@@ -56,9 +71,19 @@ class Settings(BaseModel):
     @classmethod
     def role_of(cls, name: str) -> Role:
         """What a change of the setting `name` does."""
+        return cls.extra(name)["role"]  # type: ignore[return-value]
+
+    @classmethod
+    def extra(cls, name: str) -> Mapping[str, object]:
+        """What `setting` or `argument` said of a field beside its default and help."""
         extra = cls.model_fields[name].json_schema_extra
         assert isinstance(extra, dict)
-        return extra["role"]  # type: ignore[return-value]
+        return extra
+
+    def deciding(self) -> dict[str, object]:
+        """Every setting that was given a value and can change a number, in JSON's types."""
+        shown = self.with_role("execution")
+        return {name: value for name, value in self.as_json().items() if name not in shown}
 
     def as_json(self) -> dict[str, object]:
         """Every setting in JSON's types, as the manifest has it and `--config` reads it back."""

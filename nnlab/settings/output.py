@@ -19,6 +19,11 @@ class DisplaySettings(Settings):
     quiet: bool = setting(False, "No progress, no notes.", role="execution", panel="Output")
     no_color: bool = setting(False, "No colour.", role="execution", panel="Output")
 
+    @property
+    def is_for_a_person(self) -> bool:
+        """True if the answer is shown as tables, not as rows."""
+        return self.format in ("table", "markdown")
+
 
 class OutputSettings(DisplaySettings):
     """Where the answer goes and how it looks: nothing here changes a number."""
@@ -38,11 +43,3 @@ class OutputSettings(DisplaySettings):
         if output.quiet and output.verbose:
             raise UsageError(f"{mention('quiet')} leaves out what {mention('verbose')} adds. Give one of them.")
         return output
-
-
-class GradcheckOutputSettings(OutputSettings):
-    """A check may also answer a build server."""
-
-    format: Literal["auto", "table", "csv", "json", "jsonl", "markdown", "junit"] = setting(  # type: ignore[assignment]
-        "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
-    )

@@ -116,12 +116,10 @@ def write_runs(
         _print_rows(file, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
 
 
-def runs_frame(
-    journal: Journal, runs: Sequence[Run], *, task: Task, steps_to_threshold: Mapping[str, float]
-) -> pd.DataFrame:
-    """What `read_csv` would read from the runs.csv that `write_runs` would write."""
+def runs_frame(journal: Journal, runs: Sequence[Run], *, task: Task) -> pd.DataFrame:
+    """The rows of runs.csv as `read_csv` would read them, before any threshold is known."""
     text = io.StringIO()
-    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
+    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, {}))
     text.seek(0)
     return read_csv(text)
 

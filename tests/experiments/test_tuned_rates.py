@@ -9,7 +9,7 @@ import pytest
 
 from nnlab.commands.compare import COMPARE
 from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.tuning import Tuned, tuned, tuning_runs
+from nnlab.experiments.tuning import Tuned, tune, tuning_runs
 from nnlab.settings import CompareAnySettings
 
 RATES = (0.01, 0.1, 1.0)
@@ -29,7 +29,7 @@ def found(losses: dict[str, list[list[float]]], metric: str = "val_loss", rates:
     ):
         status = "done" if math.isfinite(value) else "diverged"
         rows.append({"run_id": run.run_id, "arm": run.arm, "seed": run.seed, "status": status, metric: value})
-    return tuned(asked, pd.DataFrame(rows))
+    return tune(asked, pd.DataFrame(rows))
 
 
 def rates_of(result: Tuned) -> dict[str, float]:
