@@ -44,7 +44,7 @@ COMMAND: Final = Command(
     PredictSettings,
     DisplaySettings,
     answer,
-    check=lambda settings: load_model(settings.directory),
+    check=lambda _: None,
     examples=(
         "nnlab predict results/train/house new.csv > predictions.csv",
         "nnlab predict results/train/house new.csv --format table",

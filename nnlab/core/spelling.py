@@ -21,7 +21,7 @@ def spell_value(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-# How a front end writes a setting: its name, and the value beside it, if there is one.
+# How a front end writes a setting: its name, and the value beside it, if there is one; "" if a value in quotes follows.
 Spelling = Callable[[str, str | None], str]
 
 # Brackets that no specification, number or path is likely to have.
@@ -60,8 +60,7 @@ def spell(text: str, spelling: Spelling) -> str:
     """The text with every mark spelled."""
 
     def spelled_mark(mark: re.Match[str]) -> str:
-        words = spelling(mark[1], mark[2])
-        return words if words.endswith("=") else words + (mark[3] or "")
+        return spelling(mark[1], "" if mark[3] else mark[2])
 
     return _MARK.sub(spelled_mark, text)
 
@@ -80,7 +79,7 @@ def as_flag(setting: str, value: str | None) -> str:
 
 def as_keyword(setting: str, value: str | None) -> str:
     """`missing='drop'`, `validation=0`, `standardize=False`; without a value `missing=`."""
-    if value is None:
+    if not value:
         return f"{setting}="
     value = _WORDS_IN_PYTHON.get(value, value)
     return f"{setting}={value if _PLAIN_IN_PYTHON.fullmatch(value) else repr(value)}"
@@ -88,8 +87,8 @@ def as_keyword(setting: str, value: str | None) -> str:
 
 def as_key(setting: str, value: str | None) -> str:
     """As in an experiment file: `missing = "drop"`; without a value `missing`."""
-    if value is None:
-        return setting
+    if not value:
+        return setting if value is None else f"{setting} = "
     is_plain = value in _WORDS_IN_PYTHON or _PLAIN_IN_PYTHON.fullmatch(value)
     return f"{setting} = {value}" if is_plain else f'{setting} = "{value}"'
 

@@ -111,7 +111,7 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
         seen[what] = arm.name
     if settings.baseline is not None and settings.baseline not in names:
         near = did_you_mean(settings.baseline, names)
-        raise UsageError(f"{mention('baseline')} {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
+        raise UsageError(f"{mention('baseline')} {settings.baseline!r} is not an arm.{near} Arms: {', '.join(names)}.")
 
 
 def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Dataset) -> None:

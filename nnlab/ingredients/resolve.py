@@ -103,7 +103,7 @@ def complete_settings(settings: S) -> S:
     for name, finder in _FINDERS.items():
         spec = getattr(complete, name)
         if spec is not None and not (name == "data" and is_file(spec)):
-            key_values(finder(spec).function, spec, what=f"--{name}")
+            key_values(finder(spec).function, spec, what=mention(name))
     optimizer_values(complete.optimizer)
     schedule_values(complete.schedule)
     _check_momentum(complete)
@@ -226,7 +226,7 @@ def identity(settings: RunSettings) -> dict[str, object]:
         value: Any = getattr(settings, name)
         if name in _FINDERS and isinstance(value, Spec) and not (name == "data" and is_file(value)):
             function = _FINDERS[name](value).function
-            values = key_values(function, value, what=f"--{name}")
+            values = key_values(function, value, what=mention(name))
             found |= {f"{name}.{key}": setting for key, setting in values.items()}
             value = value.name
         found[name] = str(value) if isinstance(value, Spec) else value

@@ -7,17 +7,16 @@ import math
 import pandas as pd
 import pytest
 
-from nnlab.commands.compare import COMPARE
+from nnlab.commands.compare import CompareAnySettings, plan
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.tuning import Tuned, tune, tuning_runs
-from nnlab.settings import CompareAnySettings
 
 RATES = (0.01, 0.1, 1.0)
 
 
 def experiment(metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Experiment:
     given = {"data": "moons:samples=60", "vary": ["optimizer=sgd,adam"], "tune_lr": rates, "metric": metric}
-    return COMPARE.plan(CompareAnySettings.from_values(given))
+    return plan(CompareAnySettings.from_values(given))
 
 
 def found(losses: dict[str, list[list[float]]], metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Tuned:
