@@ -27,11 +27,11 @@ _HELP = (
 
 
 class Terminated(BaseException):
-    """SIGTERM: what is recorded stays, the rest is left for the same command again."""
+    """SIGTERM: recorded runs stay; the same command continues from there."""
 
 
 def program_of(commands: Mapping[str, AnyCommand]) -> typer.Typer:
-    """The command-line program of these commands."""
+    """The command-line program for these commands."""
     app = typer.Typer(
         name="nnlab",
         help=_HELP,

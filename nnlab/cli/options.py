@@ -1,4 +1,4 @@
-"""Options and arguments made from settings, which are declared once; and the call of a command."""
+"""Options and arguments made from settings, and the call of a command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TEXTS: Final = list[str] | None  # an option that may be repeated
 
 
 def command_line(command: AnyCommand, commands: Mapping[str, AnyCommand]) -> Callable[..., None]:
-    """The function that Typer makes a command of: its parameters are the fields of the command's settings and output.
+    """The function that Typer turns into a command: its parameters are the fields of the command's settings and output.
 
     Args:
         command: the command.

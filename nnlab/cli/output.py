@@ -98,7 +98,7 @@ def draw(sheet: Sheet, form: Literal["table", "markdown"] = "table", *, no_color
 
 
 def _encoding() -> str:
-    """stdout's encoding; ASCII where the locale asks for it, though Python then writes UTF-8 (PEP 540)."""
+    """stdout's encoding; ASCII if the locale asks for it, although Python then writes UTF-8 (PEP 540)."""
     locale = os.environ.get("LC_ALL") or os.environ.get("LANG")
     return "ascii" if locale in ("C", "POSIX") else sys.stdout.encoding or "ascii"
 
@@ -165,7 +165,7 @@ def close_quietly() -> None:
 
 
 def _let_go_of(stream: TextIO) -> None:
-    """Point the stream at nothing, so that the interpreter's own flush at its end finds no broken pipe."""
+    """Redirect the stream to the null device, so that the interpreter's last flush finds no broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""A person at a terminal, told how far a command is."""
+"""The watcher of a command that runs at a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @final
 class Terminal:
-    """Tells a person on stderr: sentences, with --verbose also what is done and how long it takes; a bar while runs train."""
+    """Writes notes to stderr, with --verbose each step and its time, and a progress bar while runs train."""
 
     def __init__(self, output: DisplaySettings) -> None:
         self._output, self._since = output, time.monotonic()
@@ -33,7 +33,7 @@ class Terminal:
             note(words, self._output)
 
     def spent(self, on: str) -> None:
-        """Say how long the phase that ends now took."""
+        """With --verbose, say how long the phase that ends now took."""
         now = time.monotonic()
         self.tell(f"{on}: {now - self._since:.2f} s")
         self._since = now

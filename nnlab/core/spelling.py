@@ -1,8 +1,8 @@
 """The spelling of values and of settings.
 
 A message says which setting it means, and the front end that shows it spells the setting: `mention("lr")` puts a mark into the
-text that reads `--lr` at the command line, `lr=` in Python and `lr` in an experiment file. A notebook's reader is not told about
-flags.
+text that reads `--lr` at the command line, `lr=` in Python and `lr` in an experiment file. A message in a notebook never speaks
+of flags.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def mention(setting: str, value: object = None) -> str:
 
 
 def with_value(what: str, value: object) -> str:
-    """The same mention with a value: of a mark `mention(setting, value)`, of other words those words and the value."""
+    """Add a value to `what`: to the mark of a setting as `mention` does, to any other words after a space."""
     setting = mentioned_setting(what)
     return f"{what} {spell_value(value)}" if setting is None else mention(setting, value)
 
 
 def mentioned_setting(what: str) -> str | None:
-    """The setting whose mark `what` is; None if it is anything else."""
+    """The setting that `what` is the mark of; None if it is not a mark."""
     mark = _MARK.fullmatch(what)
     return mark[1] if mark else None
 
@@ -57,7 +57,7 @@ def mentioned_settings(text: str) -> tuple[str, ...]:
 
 
 def spell(text: str, spelling: Spelling) -> str:
-    """The text with every mark spelled."""
+    """Spell every mark in the text."""
 
     def spelled_mark(mark: re.Match[str]) -> str:
         return spelling(mark[1], "" if mark[3] else mark[2])
@@ -71,14 +71,14 @@ def flag(setting: str) -> str:
 
 
 def as_flag(setting: str, value: str | None) -> str:
-    """`--missing drop`; of a switch `--explain` and `--no-standardize`."""
+    """At the command line: `--missing drop`; a switch is `--explain` or `--no-standardize`."""
     if value == "false":
         return f"--no-{flag(setting)[2:]}"
     return flag(setting) if value is None or value == "true" else f"{flag(setting)} {value}"
 
 
 def as_keyword(setting: str, value: str | None) -> str:
-    """`missing='drop'`, `validation=0`, `standardize=False`; without a value `missing=`."""
+    """In Python: `missing='drop'`, `validation=0`, `standardize=False`; without a value `missing=`."""
     if not value:
         return f"{setting}="
     value = _WORDS_IN_PYTHON.get(value, value)
@@ -86,7 +86,7 @@ def as_keyword(setting: str, value: str | None) -> str:
 
 
 def as_key(setting: str, value: str | None) -> str:
-    """As in an experiment file: `missing = "drop"`; without a value `missing`."""
+    """In an experiment file: `missing = "drop"`; without a value `missing`."""
     if not value:
         return setting if value is None else f"{setting} = "
     is_plain = value in _WORDS_IN_PYTHON or _PLAIN_IN_PYTHON.fullmatch(value)
@@ -94,5 +94,5 @@ def as_key(setting: str, value: str | None) -> str:
 
 
 def as_plain(setting: str, value: str | None) -> str:
-    """Where no front end is: `missing drop`."""
+    """Without a front end: `missing drop`."""
     return setting if value is None else f"{setting} {value}"

@@ -8,7 +8,7 @@ from nnlab.settings.runs import ExperimentSettings
 
 
 class CompareSettings(ExperimentSettings):
-    """What every comparison of arms can be asked."""
+    """The settings of every comparison of arms."""
 
     baseline: str | None = setting(
         None, "Arm that the others are compared with.", role="analysis", panel="Judging", metavar="ARM"

@@ -1,4 +1,4 @@
-"""What was asked for: given values over the environment over a file over defaults, checked, each with its origin."""
+"""The settings of one call: given values over the environment over a file over defaults, checked, each with its origin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OTHER_VARIABLES: Final = frozenset({"NNLAB_CACHE_DIR"})
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """Who asks: the origin of the values that it is given, and how it spells settings."""
+    """A front end: the origin of the values it passes on, and its spelling of settings."""
 
     origin: Origin
     spelling: Spelling
@@ -40,10 +40,10 @@ _FILE_KEYS: Final = ("command", "description", "settings", "claim")
 
 @dataclass(frozen=True)
 class Given(Generic[S, O]):
-    """What the person asked for, complete.
+    """The complete settings of one call.
 
     Attributes:
-        settings: what decides the answer.
+        settings: they decide the answer.
         output: where the answer goes and how it looks.
         origins: where each setting's value came from.
         config: the experiment file, if there is one.
@@ -74,13 +74,12 @@ def collect(
         settings: their class.
         values: by name, those of the output and `config` among them; None is not given.
         output: the class of the settings that say where the answer goes.
-        known: every setting that any command has: the environment may hold those of others.
-        front_end: who was given the values.
+        known: the names of the settings of all commands: the environment may hold any of them.
+        front_end: the front end that was given the values.
         argv: the command line that gives them.
 
     Raises:
-        UsageError: a value or a name that can't be what is meant, with the place it came from where the person does not
-            see it.
+        UsageError: a value or a name that can't be what was meant; says where it came from, unless the user typed it.
     """
     accepted = {*settings.model_fields, *output.model_fields} - settings.arguments()
     path = values.get("config") or os.environ.get(f"{PREFIX}CONFIG") or None
