@@ -87,7 +87,7 @@ class ProgressBar:
             self._work_done += run_epochs
             self._tell(every_s=_REDRAWN_EVERY_S)
 
-    def finished(self, records: Sequence[RunRecord]) -> None:
+    def count_finished(self, records: Sequence[RunRecord]) -> None:
         """Count these runs as over, including runs that ended before their last epoch."""
         with self._lock:
             for record in records:

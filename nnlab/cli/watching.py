@@ -32,7 +32,7 @@ class Terminal:
         if self._is_verbose:
             note(words, self._output)
 
-    def spent(self, on: str) -> None:
+    def end_phase(self, on: str) -> None:
         """With --verbose, say how long the phase that ends now took."""
         now = time.monotonic()
         self.tell(f"{on}: {now - self._since:.2f} s")

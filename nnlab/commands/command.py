@@ -112,7 +112,7 @@ class ExperimentCommand(Generic[E]):
         dataset, settings = question.experiment.dataset, given.settings
         for text in dataset.notes:
             watcher.note(text)
-        watcher.spent(f"settings and data ({settings.data}, {len(dataset.y)} rows)")
+        watcher.end_phase(f"settings and data ({settings.data}, {len(dataset.y)} rows)")
         if given.output.dry_run:
             from nnlab.experiments.dry_run import plan_frame
 

@@ -254,7 +254,7 @@ def answer(given: Given[GradcheckSettings, GradcheckOutputSettings], watcher: Wa
     if given.output.dry_run:
         return plan_answer(settings_frame(given, given.settings, {**entries(check), "directory": path}))
     found = checked(check)
-    watcher.spent(f"the check of {check.words}")
+    watcher.end_phase(f"the check of {check.words}")
     path = write_files(_files(check, found, clock), given, watcher)
     return _check_answer(check, found, given, path)
 

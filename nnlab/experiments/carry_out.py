@@ -1,6 +1,6 @@
 """Carry out any study: plan -> directory -> missing runs -> conclusion -> files.
 
-The record of truth is the journal: a run is in it as soon as its tile is over, and what is in it is never trained again.
+The journal is the record of truth: it holds each run as soon as its tile is over, and no run in it is trained again.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ S = TypeVar("S", bound=ExperimentSettings)
 
 @dataclass(frozen=True)
 class Question(Generic[S]):
-    """What was asked of a study, and everything that follows from it without computing.
+    """A question asked of a study, and everything that follows from it without computing.
 
     Attributes:
-        study: which question.
+        study: the kind of question.
         given: what was asked for.
-        experiment: its plan; if rates are to be tuned, before they are.
+        experiment: its plan; if rates are to be tuned, before that.
         path: the directory of its results.
     """
 
@@ -63,7 +63,7 @@ class Completion:
     Attributes:
         num_runs: runs that were asked for.
         num_failed: of these, runs that the machine failed.
-        reason: why the first of them failed.
+        reason: why the first of these failed.
     """
 
     num_runs: int
@@ -84,7 +84,7 @@ def ask(study: Study[S], given: Given[S, OutputSettings]) -> Question[S]:
     """The plan, and where its results go. Without torch.
 
     Raises:
-        UsageError: settings that can't be what is meant, or do not fit the data.
+        UsageError: settings that can't be what was meant, or do not fit the data.
         DataError: data that can't be used.
     """
     experiment = study.plan(given.settings)
@@ -93,23 +93,23 @@ def ask(study: Study[S], given: Given[S, OutputSettings]) -> Question[S]:
     return Question(study, given, experiment, path)
 
 
-def carry_out(asked: Question[S], watcher: Watcher) -> Completion:
+def carry_out(question: Question[S], watcher: Watcher) -> Completion:
     """Answer a question, from the files if they hold the answer; its directory then has every file.
 
     Raises:
-        UsageError: an ingredient that only its first call shows to be wrong, a device that is not there.
+        UsageError: an ingredient whose first call fails, a device that does not exist.
         RefusedError: another process holds the directory, or another experiment's results are in it.
     """
-    experiment, fresh = asked.experiment, asked.given.output.fresh
-    # Where rates are tuned, those runs come first: they decide the others.
+    experiment, fresh = question.experiment, question.given.output.fresh
+    # Tuning runs come first: they decide the rates of the others.
     first = tuning_runs(experiment) if experiment.tuning is not None else experiment.runs
-    # Before there is a directory, so that nothing is left of what is refused; another experiment's, or one that is in
-    # use, refuses before torch is loaded.
-    training = _rehearsal(experiment, first, watcher) if fresh or not asked.path.exists() else None
-    with open_results(asked.path, experiment.identity, fresh=fresh) as results:
+    # Rehearse before the directory is made, so that a refused experiment leaves nothing behind. A directory that exists is
+    # checked first: it may belong to another experiment or process, and that error should not wait for torch.
+    training = _rehearsal(experiment, first, watcher) if fresh or not question.path.exists() else None
+    with open_results(question.path, experiment.identity, fresh=fresh) as results:
         if results.set_aside is not None:
             watcher.note(f"The old results are in {results.set_aside}.")
-        return _Work(asked, experiment, Journal(asked.path), watcher).answer(training)
+        return _Work(question, experiment, Journal(question.path), watcher).answer(training)
 
 
 def _rehearsal(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) -> Training:
@@ -121,7 +121,7 @@ def _rehearsal(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) ->
     for choice in training.choices:
         watcher.note(choice.reason)
     settings, machine = experiment.settings, training.machine
-    watcher.spent("torch, and one step of each kind of run")
+    watcher.end_phase("torch, and one step of each kind of run")
     watcher.tell(
         f"engine {settings.engine}, {settings.dtype}, device {machine.device}, threads {machine.threads}, "
         f"runs to train {len(runs)}, tiles {training.num_tiles}"
@@ -154,14 +154,14 @@ class _Measurement:
 class _Work(Generic[S]):
     """The work in a results directory that this process holds; `experiment` is the question's, its rates tuned if asked for."""
 
-    asked: Question[S]
+    question: Question[S]
     experiment: Experiment
     journal: Journal
     watcher: Watcher
 
     @property
     def path(self) -> Path:
-        return self.asked.path
+        return self.question.path
 
     def answer(self, training: Training | None) -> Completion:
         """Tune if asked to, train what is missing, and write the files unless they are there."""
@@ -211,9 +211,9 @@ class _Work(Generic[S]):
                 measurement.begin()
             if measurement.has_begun and self.journal.done():
                 facts |= measurement.facts()
-                self.watcher.spent("measurements beside the runs")
-        conclusion = write_conclusion(self.asked.study, self.experiment, self.journal, self.path, facts)
-        self.watcher.spent("conclusion and files")
+                self.watcher.end_phase("measurements beside the runs")
+        conclusion = write_conclusion(self.question.study, self.experiment, self.journal, self.path, facts)
+        self.watcher.end_phase("conclusion and files")
         spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
         facts |= conclusion.facts
         write_manifest(
@@ -229,9 +229,9 @@ class _Work(Generic[S]):
 
     def _measure_beside(self) -> Facts:
         """The study's own measurements, made while the runs are trained."""
-        import pandas  # noqa: F401 - the conclusion needs it: here it loads in time that is free
+        import pandas  # noqa: F401 - the conclusion needs it; loading it here costs no time
 
-        return self.asked.study.probe(self.experiment)
+        return self.question.study.probe(self.experiment)
 
     def _train(self, training: Training, manifest: Manifest, on_begun: Callable[[], None] = lambda: None) -> Manifest:
         """Train the missing runs, recording each as it ends; return the manifest with what the machine is."""
@@ -253,12 +253,12 @@ class _Work(Generic[S]):
                 if best is not None:
                     best.consider(finished)
                 self.journal.append(journal_row(fitted.record) for fitted in finished)
-                progress.finished([fitted.record for fitted in finished])
+                progress.count_finished([fitted.record for fitted in finished])
 
             training.carry_out(
                 on_finished=record, on_begun=on_begun, on_epoch=progress.advance, keep_weights=best is not None
             )
-        self.watcher.spent("training")
+        self.watcher.end_phase("training")
         if not training.halved:
             return manifest
         said = f"Out of memory with {max(training.halved)} runs side by side: they were trained in halves, with the same numbers."
@@ -278,7 +278,7 @@ class _Work(Generic[S]):
         """The manifest of this experiment, continuing the one that is there."""
         experiment = self.experiment
         manifest = new_manifest(
-            self.asked.given,
+            self.question.given,
             experiment.settings,
             command=experiment.command,
             identity=experiment.identity,

@@ -91,5 +91,5 @@ def test_a_single_rate_is_no_search_and_two_never_bracket():
 def test_an_arm_that_no_rate_serves_is_said():
     gone = [[math.inf] * 3] * 3
     result = found({"sgd": gone, "adam": [[2] * 3, [1] * 3, [2] * 3]})
-    assert result.notes[1] == "No rate served sgd: no tuning run finished. The least rate stands for it."
+    assert result.notes[1] == "No learning rate worked for sgd: every tuning run failed. Using the smallest rate tried."
     assert rates_of(result)["sgd"] == 0.01
