@@ -192,7 +192,7 @@ def test_a_value_that_can_not_be_meant_is_refused_with_its_name(values: Mapping[
 
 @pytest.mark.parametrize("seeds", ["0", "-1", "3,3", [1, 1], [-1], [1.5], "a,b", [], "1e3", True])
 def test_seeds_that_can_not_be_meant_are_refused(seeds):
-    with pytest.raises(UsageError, match="^seeds"):
+    with pytest.raises(UsageError, match=r"^seeds"):
         ExperimentSettings.from_values({"seeds": seeds})
 
 
