@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
-    from scipy import special, stats
-    from scipy.stats import mstats
+    from scipy import special
 else:
     special = lazy("scipy.special")
-    stats = lazy("scipy.stats")
-    mstats = lazy("scipy.stats.mstats")
 
 IntervalKind = Literal["interval", "identical", "one seed", "not finite"]
 
@@ -139,42 +136,3 @@ def logit_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 def metric_interval(column: str, values: ArrayLike) -> Interval:
     """The interval that fits the metric in `column`: on the logit scale for shares, else Student's."""
     return logit_interval(values) if is_share(column) else t_interval(values)
-
-
-def trimmed_interval(values: ArrayLike, proportion: float = 0.25, confidence: float = 0.95) -> Interval:
-    """The trimmed mean with Yuen's interval.
-
-    With g = floor(proportion n) values cut from each end and h = n - 2g left, the standard error is
-    s_w / ((1 - 2 g / n) sqrt(n)), s_w the standard deviation of the winsorised values, and the law is t with h - 1
-    degrees.
-
-    Args:
-        values: one for each seed.
-        proportion: cut from each end, below 0.5.
-        confidence: between 0 and 1.
-
-    Source: Tukey and McLaughlin 1963; Yuen 1974.
-    """
-
-    def estimate(array: NDArray[np.float64]) -> float:
-        return float(stats.trim_mean(array, proportion))
-
-    def ends(array: NDArray[np.float64]) -> tuple[float, float]:
-        low, high = mstats.trimmed_mean_ci(array, limits=(proportion, proportion), alpha=1 - confidence)
-        return low, high
-
-    return _interval(values, estimate, ends)
-
-
-def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a rate, such as runs diverged of all runs: inside [0, 1] and sound at 0 of n.
-
-    Args:
-        count: how many did.
-        total: of how many, at least 1.
-        confidence: between 0 and 1.
-
-    Source: Wilson 1927.
-    """
-    ends = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
-    return float(ends.low), float(ends.high)
