@@ -23,6 +23,17 @@ Verdict = Literal["better", "worse", "not separated"]
 SIGNIFICANCE = 0.05
 
 
+def check_baseline(baseline: str, arms: Sequence[str]) -> None:
+    """Refuse a baseline that is not one of the arms.
+
+    Raises:
+        UsageError: with the arm of the most similar name.
+    """
+    if baseline not in arms:
+        near = did_you_mean(baseline, arms)
+        raise UsageError(f"{mention('baseline')} {baseline!r} is not an arm.{near} Arms: {', '.join(arms)}.")
+
+
 def comparison_rows(
     runs: pd.DataFrame, *, arms: Sequence[str], baseline: str, metrics: Sequence[str], judged: str
 ) -> list[Row]:
@@ -43,13 +54,7 @@ def comparison_rows(
         metrics: columns to compare on.
         judged: the one of them that verdicts are on.
 
-    Raises:
-        UsageError: the baseline is none of the arms.
     """
-    if baseline not in arms:
-        raise UsageError(
-            f"{mention('baseline')} {baseline!r} is none of the arms.{did_you_mean(baseline, arms)} Arms: {', '.join(arms)}."
-        )
     rows: list[Row] = []
     for metric in metrics:
         table = outcomes(runs, metric, arms)

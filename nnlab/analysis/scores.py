@@ -52,18 +52,33 @@ def higher_is_better(column: str) -> bool:
     return HIGHER_IS_BETTER[name]
 
 
+def is_loss(column: str) -> bool:
+    """True if the column holds a loss, which is in a unit of its own: other losses and other targets can't be compared by it."""
+    return metric_name(column) == "loss"
+
+
 def is_share(column: str) -> bool:
     """Whether the column's metric is a share of rows in [0, 1]."""
     return metric_name(column) in SHARES
 
 
 def metric_columns(runs: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of runs.csv that hold a metric, in their order; steps_to_threshold is none of them."""
+    """The columns of runs.csv that hold a metric, in their order; steps_to_threshold is not one of them."""
     return tuple(
         str(column)
         for column in runs.columns
         if str(column).startswith(_PARTS) and metric_name(str(column)) in HIGHER_IS_BETTER
     )
+
+
+def measured_metrics(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The metric columns in which a finished run has a value; any run counts if none finished.
+
+    A part without rows has no values, although a diverged run's losses may be given as inf there too.
+    """
+    done = runs[runs["status"] == "done"]
+    having = runs if done.empty else done
+    return tuple(column for column in metric_columns(runs) if having[column].notna().any())
 
 
 def outcomes(runs: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:

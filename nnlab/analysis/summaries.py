@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.analysis.intervals import interquartile_mean, metric_interval
-from nnlab.analysis.scores import metric_columns, metric_name, outcomes, worst_for_missing
+from nnlab.analysis.scores import is_loss, measured_metrics, outcomes, worst_for_missing
 from nnlab.analysis.thresholds import num_reached
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def summary_rows(
         `arm, <factor>, n, n_diverged, n_collapsed, n_failed`, five columns for each metric, `steps_to_threshold_median,
         n_reached` where steps are known, and `verdict, reason, best, tied`. n counts every run, also those that failed.
     """
-    metrics = [column for column in metric_columns(runs) if _has_values(runs, column)]
-    tables = {column: outcomes(runs, column, arms) for column in metrics}
+    tables = {column: outcomes(runs, column, arms) for column in measured_metrics(runs)}
     timed = "steps_to_threshold" in runs.columns and bool(runs["steps_to_threshold"].notna().any())
     rows: list[Row] = []
     for position, arm in enumerate(arms):
@@ -64,12 +63,6 @@ def summary_rows(
         tied = arm in selection.tied if selection.best is not None else None
         rows.append(row | {"verdict": verdict, "reason": reason, "best": arm == selection.best, "tied": tied})
     return rows
-
-
-def _has_values(runs: pd.DataFrame, column: str) -> bool:
-    """Whether the part exists: a diverged run's losses are inf even on a part that has no rows."""
-    done = runs[runs["status"] == "done"]
-    return bool((runs if done.empty else done)[column].notna().any())
 
 
 def _identity(of_arm: pd.DataFrame, arm: str, factor: str) -> Row:
@@ -113,7 +106,7 @@ def metric_cells(column: str, values: NDArray[np.float64]) -> Row:
 
 def _shown(column: str, value: float) -> float:
     """Infinite is a value of losses; another metric that a failed run spoils has none."""
-    return value if np.isfinite(value) or metric_name(column) == "loss" else float("nan")
+    return value if np.isfinite(value) or is_loss(column) else float("nan")
 
 
 def _steps(steps: NDArray[np.float64]) -> Row:

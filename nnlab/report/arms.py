@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from nnlab.analysis.scores import is_loss, metric_name
 from nnlab.report.cells import (
     MISSING,
     aligned,
@@ -159,8 +160,7 @@ def _measured(rows: pd.DataFrame, judging: Judging) -> list[Column]:
 
 def reported_metric(rows: pd.DataFrame, metric: str) -> str:
     """The test column that goes with the metric judged by: accuracy or rmse beside a loss, else the same on test."""
-    own = "test_" + metric.removeprefix("val_").removeprefix("train_").removeprefix("batch_")
-    wanted = ("test_accuracy", "test_rmse", "test_loss") if metric.endswith("loss") else (own,)
+    wanted = ("test_accuracy", "test_rmse", "test_loss") if is_loss(metric) else (f"test_{metric_name(metric)}",)
     return next((name for name in wanted if f"{name}_mean" in rows), "")
 
 

@@ -141,7 +141,7 @@ def test_tuning_seeds_are_never_reported():
         (["optimizer=sgd,adam"], {"tune_lr": "0.1,1", "validation": 0}, "--validation 0 leaves no part"),
         (["loss=bce,mse"], {}, "--metric val_loss is in a unit of its own in each arm"),
         (["loss=bce,l1,quantile"], {"metric": "val_accuracy"}, "serves regression tasks, not binary"),
-        (["optimizer=sgd,adam"], {"baseline": "adamw"}, "is no arm. Did you mean 'adam'"),
+        (["optimizer=sgd,adam"], {"baseline": "adamw"}, "is not an arm. Did you mean 'adam'"),
     ],
 )
 def test_what_compares_nothing_is_refused_with_what_would(factors, given, said):
