@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from nnlab.analysis.summaries import Row
+    from nnlab.settings.run_records import TableCell
 
-Verdict = Literal["better", "worse", "not separated"]
+ComparisonWord = Literal["better", "worse", "not separated"]
 SIGNIFICANCE = 0.05
 
 
@@ -36,7 +36,7 @@ def check_baseline(baseline: str, arms: Sequence[str]) -> None:
 
 def comparison_rows(
     runs: pd.DataFrame, *, arms: Sequence[str], baseline: str, metrics: Sequence[str], judged: str
-) -> list[Row]:
+) -> list[dict[str, TableCell]]:
     """The rows of comparisons.csv: for each metric, every arm but the baseline, in the order given.
 
     The family of Holm's adjustment is the arms within one metric. Only rows of `judged` have a verdict, so at most 5
@@ -55,7 +55,7 @@ def comparison_rows(
         judged: the one of them that verdicts are on.
 
     """
-    rows: list[Row] = []
+    rows: list[dict[str, TableCell]] = []
     for metric in metrics:
         table = outcomes(runs, metric, arms)
         values = {arm: table.loc[arm].to_numpy(dtype=np.float64) for arm in arms}
@@ -63,13 +63,15 @@ def comparison_rows(
     return rows
 
 
-def _metric_rows(values: dict[str, NDArray[np.float64]], baseline: str, metric: str, *, has_verdict: bool) -> list[Row]:
+def _metric_rows(
+    values: dict[str, NDArray[np.float64]], baseline: str, metric: str, *, has_verdict: bool
+) -> list[dict[str, TableCell]]:
     others = [arm for arm in values if arm != baseline]
     pairs = {arm: _complete_pairs(values[arm], values[baseline]) for arm in others}
     tests = {arm: paired_test(*pairs[arm]) for arm in others}
     adjusted = holm([tests[arm].p for arm in others])
     upward = higher_is_better(metric)
-    rows: list[Row] = []
+    rows: list[dict[str, TableCell]] = []
     for arm, p_holm in zip(others, adjusted, strict=True):
         test, (a, b) = tests[arm], pairs[arm]
         finite = bool(a.size and np.isfinite(a).all() and np.isfinite(b).all())
@@ -100,7 +102,7 @@ def _complete_pairs(
     return values[both], baseline[both]
 
 
-def _verdict(test: PairedTest, p_holm: float | None, *, higher_is_better: bool) -> Verdict:
+def _verdict(test: PairedTest, p_holm: float | None, *, higher_is_better: bool) -> ComparisonWord:
     """Separated by the adjusted p; inert seeds (p None, n of 2 or more) make any difference an exact one."""
     separated = test.n > 1 if p_holm is None else p_holm < SIGNIFICANCE
     if not separated or test.direction == 0:

@@ -49,11 +49,11 @@ def init_verdict(layers: pd.DataFrame, *, first_loss: float, constant_loss: floa
     """
     layers = layers.sort_values("layer")
     return (
-        _symmetric(layers)
-        or _exploding(layers, first_loss, constant_loss)
-        or _vanishing(layers)
-        or _most_units(layers, "dead_fraction", "dead", "units are zero on every row")
-        or _most_units(layers, "saturated_fraction", "saturated", "slopes are under 5 % of the steepest")
+        _symmetric_verdict(layers)
+        or _exploding_verdict(layers, first_loss, constant_loss)
+        or _vanishing_verdict(layers)
+        or _unit_share_verdict(layers, "dead_fraction", "dead", "units are zero on every row")
+        or _unit_share_verdict(layers, "saturated_fraction", "saturated", "slopes are under 5 % of the steepest")
         or InitVerdict("healthy", _signal_reason(layers))
     )
 
@@ -67,7 +67,7 @@ def majority_verdict(verdicts: Sequence[InitVerdict]) -> InitVerdict:
     return InitVerdict(word, reason + share)
 
 
-def _symmetric(layers: pd.DataFrame) -> InitVerdict | None:
+def _symmetric_verdict(layers: pd.DataFrame) -> InitVerdict | None:
     hidden = layers.iloc[:-1]
     # A unit that is alone in its layer has none to be a copy of.
     same = hidden.loc[(hidden["distinct_units"] == 1) & (hidden["units"] > 1), "layer"]
@@ -76,24 +76,26 @@ def _symmetric(layers: pd.DataFrame) -> InitVerdict | None:
     return InitVerdict("symmetric", f"all units of layer {same.iloc[0]} compute the same")
 
 
-def _exploding(layers: pd.DataFrame, first_loss: float, constant_loss: float) -> InitVerdict | None:
+def _exploding_verdict(layers: pd.DataFrame, first_loss: float, constant_loss: float) -> InitVerdict | None:
     signals = layers[["between_sample_sd", "delta_rms"]].to_numpy(dtype=np.float64)
     if not (np.isfinite(signals).all() and math.isfinite(first_loss)):
         return InitVerdict("exploding", "a signal or the first loss is not finite")
-    if max(_forward(layers), _backward(layers)) > FACTOR:
+    if max(_forward_ratio(layers), _backward_ratio(layers)) > FACTOR:
         return InitVerdict("exploding", _signal_reason(layers))
     if first_loss > WORST_FIRST_LOSS * constant_loss:
         return InitVerdict("exploding", f"first loss {first_loss:.3g} against {constant_loss:.3g} for a constant")
     return None
 
 
-def _vanishing(layers: pd.DataFrame) -> InitVerdict | None:
-    if min(_forward(layers), _backward(layers)) >= 1 / FACTOR:
+def _vanishing_verdict(layers: pd.DataFrame) -> InitVerdict | None:
+    if min(_forward_ratio(layers), _backward_ratio(layers)) >= 1 / FACTOR:
         return None
     return InitVerdict("vanishing", _signal_reason(layers))
 
 
-def _most_units(layers: pd.DataFrame, column: str, word: Literal["dead", "saturated"], what: str) -> InitVerdict | None:
+def _unit_share_verdict(
+    layers: pd.DataFrame, column: str, word: Literal["dead", "saturated"], what: str
+) -> InitVerdict | None:
     shares = layers[column].astype(float).fillna(0.0).to_numpy()  # the output layer has no activation
     worst = int(shares.argmax())
     if shares[worst] <= 0.5:
@@ -103,15 +105,15 @@ def _most_units(layers: pd.DataFrame, column: str, word: Literal["dead", "satura
 
 def _signal_reason(layers: pd.DataFrame) -> str:
     last = len(layers)
-    forward, backward = _forward(layers), _backward(layers)
+    forward, backward = _forward_ratio(layers), _backward_ratio(layers)
     return f"signal x {forward:.2g} from layer 1 to {last}, gradient x {backward:.2g} from layer {last} to 1"
 
 
-def _forward(layers: pd.DataFrame) -> float:
+def _forward_ratio(layers: pd.DataFrame) -> float:
     return _ratio(layers["between_sample_sd"].iloc[-1], layers["between_sample_sd"].iloc[0])
 
 
-def _backward(layers: pd.DataFrame) -> float:
+def _backward_ratio(layers: pd.DataFrame) -> float:
     return _ratio(layers["delta_rms"].iloc[0], layers["delta_rms"].iloc[-1])
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.analysis.scores import higher_is_better, outcomes
-from nnlab.analysis.ties import tied_with_best
+from nnlab.analysis.ties import ties_with_best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -60,7 +60,7 @@ def select(runs: pd.DataFrame, *, arms: Sequence[str], metric: str, collapsed: S
         basis = f"by median {metric}, failed runs worst: no arm is without a failed run"
         return Selection(arms[best], frozenset({arms[best]}), basis)
     candidates = np.flatnonzero(whole)
-    tied = tied_with_best(costs[candidates])
+    tied = ties_with_best(costs[candidates])
     best = int(candidates[costs[candidates].mean(axis=1).argmin()])
     return Selection(arms[best], frozenset(arms[i] for i in candidates[tied]), f"by mean {metric} over seeds")
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nnlab.analysis.selection import Selection
-
-Cell = str | int | float | bool | None
-Row = dict[str, Cell]
+    from nnlab.settings.run_records import TableCell
 
 
 def summary_rows(
@@ -33,7 +31,7 @@ def summary_rows(
     selection: Selection,
     verdicts: Mapping[str, tuple[str, str]] | None = None,
     collapsed: Set[str] | None = None,
-) -> list[Row]:
+) -> list[dict[str, TableCell]]:
     """The rows of summary.csv, in the order of `arms`.
 
     Args:
@@ -50,7 +48,7 @@ def summary_rows(
     """
     tables = {column: outcomes(runs, column, arms) for column in measured_metrics(runs)}
     timed = "steps_to_threshold" in runs.columns and bool(runs["steps_to_threshold"].notna().any())
-    rows: list[Row] = []
+    rows: list[dict[str, TableCell]] = []
     for position, arm in enumerate(arms):
         of_arm = runs[runs["arm"] == arm]
         row = _identity(of_arm, arm, factor) | _counts(of_arm, collapsed)
@@ -65,14 +63,14 @@ def summary_rows(
     return rows
 
 
-def _identity(of_arm: pd.DataFrame, arm: str, factor: str) -> Row:
+def _identity(of_arm: pd.DataFrame, arm: str, factor: str) -> dict[str, TableCell]:
     if factor not in of_arm.columns or of_arm.empty:
         return {"arm": arm, factor: arm}
     level = of_arm[factor].iloc[0]
     return {"arm": arm, factor: level.item() if isinstance(level, np.generic) else level}
 
 
-def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> Row:
+def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> dict[str, TableCell]:
     status = of_arm["status"]
     return {
         "n": len(of_arm),
@@ -82,7 +80,7 @@ def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> Row:
     }
 
 
-def metric_cells(column: str, values: NDArray[np.float64]) -> Row:
+def metric_cells(column: str, values: NDArray[np.float64]) -> dict[str, TableCell]:
     """The five cells of one metric of one arm.
 
     A diverged run is worst, a run without a number missing (`outcomes`). The mean is over all runs: inf for a loss
@@ -96,20 +94,20 @@ def metric_cells(column: str, values: NDArray[np.float64]) -> Row:
     interval = metric_interval(column, values)
     ranked = worst_for_missing(values, column)
     return {
-        f"{column}_mean": _shown(column, interval.estimate),
+        f"{column}_mean": _metric_cell(column, interval.estimate),
         f"{column}_ci_low": interval.low,
         f"{column}_ci_high": interval.high,
-        f"{column}_median": _shown(column, float(np.median(ranked))),
-        f"{column}_iqm": _shown(column, interquartile_mean(ranked)),
+        f"{column}_median": _metric_cell(column, float(np.median(ranked))),
+        f"{column}_iqm": _metric_cell(column, interquartile_mean(ranked)),
     }
 
 
-def _shown(column: str, value: float) -> float:
+def _metric_cell(column: str, value: float) -> float:
     """Infinite is a value of losses; another metric that a failed run spoils has none."""
     return value if np.isfinite(value) or is_loss(column) else float("nan")
 
 
-def _steps(steps: NDArray[np.float64]) -> Row:
+def _steps(steps: NDArray[np.float64]) -> dict[str, TableCell]:
     return {
         "steps_to_threshold_median": float(np.median(np.where(np.isnan(steps), np.inf, steps))),
         "n_reached": num_reached(steps),

@@ -25,7 +25,7 @@ _LEAST_EXPERIMENTS: Final = 2_000
 _BATCH_VALUES: Final = 500_000
 
 
-def tied_with_best(values_KN: ArrayLike, *, error: float = 0.05) -> NDArray[np.bool_]:
+def ties_with_best(values_KN: ArrayLike, *, error: float = 0.05) -> NDArray[np.bool_]:
     """Which arms are not separated from the one with the least mean; among equal arms all of them, but for `error`.
 
     For each arm t = mean(d) / (s_d / sqrt(n)), d its values less the best's, paired by seed. The largest t is held

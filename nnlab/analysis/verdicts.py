@@ -100,7 +100,7 @@ def sweep_verdict(runs: pd.DataFrame) -> SweepVerdict:
     arms = sorted(set(zip(runs["lr"].astype(float), runs["arm"], strict=True)))
     ran = runs[runs["status"] != "failed"]
     if ran.empty:
-        return SweepVerdict(tuple(_not_run(arm, lr) for lr, arm in arms), None, False, "", False, frozenset())
+        return SweepVerdict(tuple(_not_run_verdict(arm, lr) for lr, arm in arms), None, False, "", False, frozenset())
     losses = ran["train_loss"].astype(float).mask(ran["status"] == "diverged", np.inf)
     ran = ran.assign(train_loss=losses, lr=ran["lr"].astype(float))
     scale = _scale(ran)
@@ -128,17 +128,17 @@ def _collapsed_runs(ran: pd.DataFrame, scale: _Scale) -> pd.DataFrame:
 
 def _rate_verdict(arm: str, lr: float, ran: pd.DataFrame, dead: pd.DataFrame, scale: _Scale) -> RateVerdict:
     if ran.empty:
-        return _not_run(arm, lr)
+        return _not_run_verdict(arm, lr)
     n_diverged, n_collapsed = int((ran["status"] == "diverged").sum()), len(dead)
     if scale.nothing_learned:
-        return RateVerdict(arm, lr, "nothing learned", _nothing_reason(ran, scale), float("nan"), n_diverged, 0)
+        return RateVerdict(arm, lr, "nothing learned", _nothing_learned_reason(ran, scale), float("nan"), n_diverged, 0)
     progress = scale.progress(float(np.median(ran["train_loss"])))
     word = _word(lr, progress, (n_diverged + n_collapsed) / len(ran), scale)
-    reason = "; ".join(filter(None, [_failures(ran, dead), _progress_reason(lr, progress, scale)]))
+    reason = "; ".join(filter(None, [_failure_reason(ran, dead), _progress_reason(lr, progress, scale)]))
     return RateVerdict(arm, lr, word, reason, progress, n_diverged, n_collapsed)
 
 
-def _not_run(arm: str, lr: float) -> RateVerdict:
+def _not_run_verdict(arm: str, lr: float) -> RateVerdict:
     reason = "no run of this rate could be carried out; the same command tries them again"
     return RateVerdict(arm, lr, "not run", reason, float("nan"), 0, 0)
 
@@ -152,7 +152,7 @@ def _word(lr: float, progress: float, failing: float, scale: _Scale) -> RateWord
     return "too small" if progress < GOOD_FROM else "good"
 
 
-def _failures(ran: pd.DataFrame, dead: pd.DataFrame) -> str:
+def _failure_reason(ran: pd.DataFrame, dead: pd.DataFrame) -> str:
     """`diverged in 7 of 10 seeds, from step 12 on; collapsed in 1 of 10`, or nothing where none failed."""
     diverged = ran[ran["status"] == "diverged"]
     parts = []
@@ -180,8 +180,8 @@ def _percent(progress: float) -> str:
     return f"{int(np.floor(100 * progress + 1e-9))} %"
 
 
-def _nothing_reason(ran: pd.DataFrame, scale: _Scale) -> str:
-    failures = _failures(ran, ran.iloc[:0])
+def _nothing_learned_reason(ran: pd.DataFrame, scale: _Scale) -> str:
+    failures = _failure_reason(ran, ran.iloc[:0])
     if not np.isfinite(scale.least_loss):
         return failures
     least, constant = f"{scale.least_loss:.4g}", f"{scale.constant_loss:.4g}"

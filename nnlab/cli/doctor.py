@@ -23,7 +23,7 @@ def show_doctor(device: str, output: DisplaySettings) -> None:
 
     note("Batched runs against plain loops, some ten seconds ...", output)
     rows = examined(device)
-    from nnlab.report.doctor import doctor_sheets
+    from nnlab.report.doctor_tables import doctor_sheets
 
     show_sheets(rows, partial(doctor_sheets, rows), output)
     if (rows["verdict"] == "wrong").any():

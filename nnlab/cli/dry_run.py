@@ -46,7 +46,7 @@ def show_plan(asked: Question[E]) -> None:
     experiment, path = asked.experiment, asked.path
     journal = Journal(path) if path.is_dir() else None
     searched, runs = planned(experiment, journal)
-    done = journal.done() if journal is not None else frozenset()
+    done = journal.finished_run_ids() if journal is not None else frozenset()
     missing = [run for run in (*searched, *runs) if run.run_id not in done]
     training = Training(missing, experiment.settings, experiment.dataset)
     plan: dict[str, object] = {"arms": len(experiment.arms)}
@@ -66,7 +66,7 @@ def planned(experiment: Experiment, journal: Journal | None) -> tuple[Sequence[R
     if experiment.tuning is None:
         return (), experiment.runs
     searched = tuning_runs(experiment)
-    if journal is not None and journal.done() >= {run.run_id for run in searched}:
+    if journal is not None and journal.finished_run_ids() >= {run.run_id for run in searched}:
         frame = runs_frame(journal, searched, task=experiment.dataset.task, steps_to_threshold={})
         experiment = tuned(experiment, frame).experiment
     return searched, experiment.runs

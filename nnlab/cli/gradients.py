@@ -88,7 +88,7 @@ def _checked_answer(check: Check, found: Checked, clock: Clock) -> Answer:
 
 
 def _show_checked(check: Check, found: Checked, given: Given[GradcheckSettings], path: Path) -> None:
-    from nnlab.report.gradcheck import curve_sheet, gradient_sheets, junit
+    from nnlab.report.gradient_tables import curve_sheet, gradient_sheets, junit
 
     output, method = given.output, check.method
     if output.format == "junit":  # type: ignore[comparison-overlap]
@@ -121,7 +121,7 @@ def _explain(given: Given[GradcheckSettings]) -> None:
     if given.output.dry_run:
         _show_settings(given, {"numbers": len(chain.nodes), "paths": len(chain.paths)})
         return
-    from nnlab.report.gradcheck import chain_sheets
+    from nnlab.report.gradient_tables import chain_sheets
 
     agrees = "The sum over paths, autograd and differences agree for every input."
     notes = (agrees if chain.ok else "The sum over paths, autograd and differences do not agree.",)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def show_kinds(output: DisplaySettings) -> None:
     """Show what kinds of ingredient there are."""
-    from nnlab.report.ingredients import kinds_table
+    from nnlab.report.ingredient_tables import kinds_table
 
     show(kinds_frame(), table=kinds_table, output=output)
 
@@ -25,7 +25,7 @@ def show_kinds(output: DisplaySettings) -> None:
 def show_names(kind: str, output: DisplaySettings) -> None:
     """Show the names of one kind."""
     names = names_frame(kind)
-    from nnlab.report.ingredients import names_table
+    from nnlab.report.ingredient_tables import names_table
 
     show(names, table=names_table, output=output)
 
@@ -33,7 +33,7 @@ def show_names(kind: str, output: DisplaySettings) -> None:
 def show_ingredient(kind: str, name: str, output: DisplaySettings) -> None:
     """Show one ingredient with its pictures."""
     properties, portrait = ingredient(kind, name)
-    from nnlab.report.ingredients import ingredient_table
+    from nnlab.report.ingredient_tables import ingredient_table
 
     table = partial(
         ingredient_table,

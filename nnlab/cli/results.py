@@ -18,7 +18,7 @@ from nnlab.report.explanations import with_meanings
 from nnlab.report.loss_matrix import metrics_table
 from nnlab.report.text import sparkline
 from nnlab.settings import DisplaySettings
-from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
+from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, LAYERS_CSV, RUNS_CSV, SUMMARY_CSV, TUNING_CSV, read_csv
 from nnlab.storage.manifest import MANIFEST, Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _PICTURE_WIDTH: Final = 10
 _DECADES: Final = 3  # of a signal's growth or decay, where it explodes or vanishes
 
 _TABLES: Final[Mapping[str, Callable[..., Sheet]]] = {
-    RUNS: runs_table,
-    CURVES: curves_table,
-    COMPARISONS: lambda frame, **_: comparisons_table(frame),
+    RUNS_CSV: runs_table,
+    CURVES_CSV: curves_table,
+    COMPARISONS_CSV: lambda frame, **_: comparisons_table(frame),
 }
 
 
@@ -46,7 +46,7 @@ def show_results(path: Path, output: DisplaySettings, *, all_rows: bool = False,
         explain: say what the columns mean.
     """
     manifest = read_manifest(path)
-    summary = path / SUMMARY
+    summary = path / SUMMARY_CSV
     single = next((path / name for name in (GRADCHECK, CHAIN, NEURON) if (path / name).exists()), None)
     if single is not None:
         show_file(single, output, all_rows=all_rows)
@@ -77,10 +77,10 @@ def _show_metrics(rows: pd.DataFrame, output: DisplaySettings, *, explain: bool)
 
 def pictures(path: Path, manifest: Manifest) -> dict[str, list[str]]:
     """Columns of sparklines for the arms: the signal through the layers at the start, or the rate over the epochs."""
-    if (path / LAYERS).exists():
-        return _signal_pictures(read_csv(path / LAYERS), manifest.arms)
+    if (path / LAYERS_CSV).exists():
+        return _signal_pictures(read_csv(path / LAYERS_CSV), manifest.arms)
     if manifest.factor == "schedule":
-        curves = read_csv(path / CURVES, columns=("run_id", "arm", "seed", "epoch", "step", "lr"))
+        curves = read_csv(path / CURVES_CSV, columns=("run_id", "arm", "seed", "epoch", "step", "lr"))
         first = curves[curves["seed"] == manifest.seeds[0]]
         return {
             "rate": [
@@ -116,7 +116,7 @@ def show_grid(path: Path, output: DisplaySettings) -> None:
     manifest, form = read_manifest(path), chosen_format(output)
     assert manifest is not None
     factors, metric = manifest.facts.get("factors"), judging_of(manifest).metric
-    summary, tuning = read_csv(path / SUMMARY), path / TUNING
+    summary, tuning = read_csv(path / SUMMARY_CSV), path / TUNING_CSV
     sheets = []
     if isinstance(factors, list) and len(factors) > 1 and f"{metric}_mean" in summary:
         sheets.append(crossed_table(summary, [str(factor) for factor in factors], metric))
@@ -180,7 +180,7 @@ def show_file(path: Path, output: DisplaySettings, *, all_rows: bool) -> None:
     """
     if not path.exists():
         raise DataError(f"There is no {str(path)!r} here: neither a results directory nor a CSV file.")
-    if path.name == SUMMARY and (manifest := read_manifest(path.parent)) is not None:
+    if path.name == SUMMARY_CSV and (manifest := read_manifest(path.parent)) is not None:
         table = partial(summary_table, judging=judging_of(manifest), all_rows=all_rows)
     else:
         table = partial(_TABLES.get(path.name, records_table), all_rows=all_rows)

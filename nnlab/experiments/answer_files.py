@@ -11,7 +11,7 @@ from nnlab import __version__
 from nnlab.experiments.manifests import begun
 from nnlab.settings import Settings
 from nnlab.settings.given import Given
-from nnlab.storage.directory import Results, directory_for, open_results
+from nnlab.storage.directory import HeldDirectory, directory_for, open_results
 from nnlab.storage.manifest import Manifest, library_versions, utc_now, write_manifest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Answer:
     file_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_answer(answer: Answer, given: Given[S]) -> Results:
+def write_answer(answer: Answer, given: Given[S]) -> HeldDirectory:
     """Write the tables and the manifest; where they are."""
     from nnlab.storage.csv_files import write_csv
 

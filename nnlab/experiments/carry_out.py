@@ -25,7 +25,7 @@ from nnlab.experiments.watching import Watcher
 from nnlab.ingredients.resolve import own_files
 from nnlab.settings import ExperimentSettings
 from nnlab.settings.given import Given
-from nnlab.storage.csv_files import TUNING, runs_frame, write_csv
+from nnlab.storage.csv_files import TUNING_CSV, runs_frame, write_csv
 from nnlab.storage.directory import directory_for, open_results
 from nnlab.storage.journal import Journal, journal_row
 from nnlab.storage.manifest import Manifest, library_versions, read_manifest, utc_now, write_manifest
@@ -126,7 +126,7 @@ class _Work(Generic[S]):
         if self.experiment.tuning is not None:
             work, notes = self._tuned(training)
             training = None
-        runs, done = work.experiment.runs, self.journal.done()
+        runs, done = work.experiment.runs, self.journal.finished_run_ids()
         missing = [run for run in runs if run.run_id not in done]
         self.watcher.tell(f"{len(missing)} of {len(runs)} runs to train; they are recorded in {self.journal.path}")
         if missing and training is None:
@@ -136,7 +136,7 @@ class _Work(Generic[S]):
         return self._failure(runs)
 
     def _failure(self, runs: Sequence[Run]) -> PartialError | None:
-        failed = {run.run_id for run in runs} - self.journal.done()
+        failed = {run.run_id for run in runs} - self.journal.finished_run_ids()
         if not failed:
             return None
         reason = next(run.reason for run in self.journal.read(failed, curves=False))
@@ -146,14 +146,14 @@ class _Work(Generic[S]):
         """The work with each arm at its best rate, found by the tuning runs; and what is to be said of the search."""
         import pandas as pd
 
-        wanted, done = tuning_runs(self.experiment), self.journal.done()
+        wanted, done = tuning_runs(self.experiment), self.journal.finished_run_ids()
         missing = [run for run in wanted if run.run_id not in done]
         if missing:
             training = training or _rehearsed(self.experiment, missing, self.watcher)
             self._train(training, self._begun(read_manifest(self.path)))
         frame = runs_frame(self.journal, wanted, task=self.experiment.dataset.task, steps_to_threshold={})
         found = tuned(self.experiment, frame)
-        write_csv(self.path / TUNING, pd.DataFrame(found.rows, dtype=object))
+        write_csv(self.path / TUNING_CSV, pd.DataFrame(found.rows, dtype=object))
         return replace(self, experiment=found.experiment), tuple(found.notes)
 
     def _carry_out(self, training: Training | None, notes: tuple[str, ...]) -> None:
@@ -172,7 +172,7 @@ class _Work(Generic[S]):
                 facts |= {"engines": [choice.reason for choice in training.choices]} if training.choices else {}
             elif old is None or old.finished is None:
                 measure()
-            if measured and self.journal.done():
+            if measured and self.journal.finished_run_ids():
                 facts |= measured[0].result()
                 self.watcher.spent("what is measured beside the runs")
         conclusion = concluded(self.asked.study, self.experiment, self.journal, self.path, facts)

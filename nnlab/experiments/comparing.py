@@ -16,9 +16,10 @@ from nnlab.data.dataset import Dataset
 from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.experiments.factors import Factor, crossed
 from nnlab.experiments.judging import judged
-from nnlab.experiments.study import Cell, Conclusion, Evidence
+from nnlab.experiments.study import Conclusion, Evidence
 from nnlab.ingredients.resolve import complete_settings, digest, fitted_to, identity, settings_and_data
 from nnlab.settings import CompareSettings, Task
+from nnlab.settings.run_records import TableCell
 
 METRIC_OF_TASK: Final[Mapping[Task, str]] = {
     "regression": "val_rmse",
@@ -174,7 +175,7 @@ def compared(
     units_differ = _units_differ(experiment.varied, experiment.dataset)
     conclusion = judged(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not units_differ)
     metrics = [name for name in measured_metrics(runs) if not (units_differ and is_loss(name))]
-    rows: Sequence[Mapping[str, Cell]] = []
+    rows: Sequence[Mapping[str, TableCell]] = []
     if len(experiment.seeds) > 1 and settings.metric in metrics:
         rows = comparison_rows(runs, arms=arms, baseline=baseline, metrics=metrics, judged=settings.metric)
     by_arm = {row["arm"]: row for row in rows if row["metric"] == settings.metric}
@@ -206,7 +207,7 @@ def _usual_arm(arms: Sequence[Arm], usual: Mapping[str, str]) -> str:
     return next(arm.name for arm in arms if arm.levels == wanted)
 
 
-def _against(row: Mapping[str, Cell] | None, is_baseline: bool, baseline: str) -> dict[str, str | None]:
+def _against(row: Mapping[str, TableCell] | None, is_baseline: bool, baseline: str) -> dict[str, str | None]:
     """An arm's verdict and reason, from its row of comparisons.csv."""
     if is_baseline:
         return {"verdict": "baseline", "reason": "what the others are compared with"}

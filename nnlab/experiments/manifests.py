@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from nnlab.settings import Settings
 from nnlab.settings.given import Given
-from nnlab.storage.directory import canonical
-from nnlab.storage.manifest import Manifest, Resolved, git_state, utc_now
+from nnlab.storage.directory import canonical_json
+from nnlab.storage.manifest import Manifest, ResolvedSetting, git_state, utc_now
 
 S = TypeVar("S", bound=Settings)
 
@@ -43,8 +43,8 @@ def begun(
     spelled = settings.as_json()
     return Manifest(
         command=command,
-        identity=json.loads(canonical(identity)),
-        settings={name: Resolved(value, given.origins[name]) for name, value in spelled.items()},  # type: ignore[arg-type]
+        identity=json.loads(canonical_json(identity)),
+        settings={name: ResolvedSetting(value, given.origins[name]) for name, value in spelled.items()},  # type: ignore[arg-type]
         factor=factor,
         arms=arms,
         seeds=seeds,

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.lazy import lazy
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,12 +48,12 @@ def number(value: float, digits: int = DIGITS) -> str:
         return "0"
     if not 1e-4 <= abs(rounded) < 1e6:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        return f"{_without_zeros(mantissa)}e{int(exponent)}"
+        return f"{_strip_zeros(mantissa)}e{int(exponent)}"
     decimals = max(0, digits - 1 - _exponent(rounded))
-    return _without_zeros(f"{value:.{decimals}f}")
+    return _strip_zeros(f"{value:.{decimals}f}")
 
 
-def _without_zeros(text: str) -> str:
+def _strip_zeros(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -70,12 +70,12 @@ def distinct_numbers(values: Sequence[float], least: int = 3) -> list[str]:
 
 
 def value(cell: object) -> str:
-    """Any cell of a frame: numbers rounded, flags as the files spell them, text made plain, nothing as a dash."""
+    """Any cell of a frame: numbers rounded, flags as the files spell them, text made plain_text, nothing as a dash."""
     if is_missing(cell):
         return MISSING
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    return number(cell) if isinstance(cell, float) else plain(cell)
+    return number(cell) if isinstance(cell, float) else plain_text(cell)
 
 
 def estimate(mean: float, low: float, high: float, *, brief: bool = False) -> str:
@@ -102,10 +102,10 @@ def estimate(mean: float, low: float, high: float, *, brief: bool = False) -> st
     decimals = _decimals(half, brief=brief)
     if not 1e-4 <= max(half, abs(mean)) < 1e6:
         digits = max(0, decimals + _exponent(mean))
-        return f"{_scientific(mean, digits) if mean else 0} ±{number(half, 2)}"
+        return f"{_scientific_notation(mean, digits) if mean else 0} ±{number(half, 2)}"
     if not brief and min(sides) * 1.5 < half:
-        return f"{_fixed(mean, decimals)} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
-    return f"{_fixed(mean, decimals)} ±{_fixed(half, decimals)}"
+        return f"{_fixed_point(mean, decimals)} [{_fixed_point(low, decimals)}, {_fixed_point(high, decimals)}]"
+    return f"{_fixed_point(mean, decimals)} ±{_fixed_point(half, decimals)}"
 
 
 def _decimals(half: float, *, brief: bool) -> int:
@@ -113,17 +113,17 @@ def _decimals(half: float, *, brief: bool) -> int:
     return (0 if brief or half / 10.0**exponent >= 3.55 else 1) - exponent
 
 
-def _fixed(value: float, decimals: int) -> str:
+def _fixed_point(value: float, decimals: int) -> str:
     text = f"{round(value, decimals):.{max(decimals, 0)}f}"
     return text if float(text) else text.removeprefix("-")
 
 
-def _scientific(value: float, digits: int) -> str:
+def _scientific_notation(value: float, digits: int) -> str:
     mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-def aligned(texts: Iterable[str]) -> list[str]:
+def align(texts: Iterable[str]) -> list[str]:
     """The texts padded to one width with their numbers' points above each other; words start where numbers start."""
     listed = list(texts)
     anchors = [match.end() if (match := _LEADING_NUMBER.match(text)) else 0 for text in listed]

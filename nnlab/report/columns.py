@@ -8,7 +8,7 @@ import pandas as pd
 
 from nnlab.report.cells import MISSING, value
 from nnlab.report.sheets import Column
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,14 +37,14 @@ def frame_column(rows: pd.DataFrame, name: str, rank: int = 0) -> Column:
     column = rows[name]
     cells = [value(cell) for cell in column.tolist()]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        return Column(plain(name), cells, "decimal", rank=rank)
+        return Column(plain_text(name), cells, "decimal", rank=rank)
     styles = [WORD_STYLES.get(cell, "") for cell in cells]
-    return Column(plain(name), cells, rank=rank, styles=styles, folds=True)
+    return Column(plain_text(name), cells, rank=rank, styles=styles, folds=True)
 
 
 def two_lines(column: str) -> str:
     """`val_loss` in two short lines."""
-    return plain(column).replace("_", "\n", 1)
+    return plain_text(column).replace("_", "\n", 1)
 
 
 def says_something(column: Column) -> bool:

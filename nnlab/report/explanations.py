@@ -51,11 +51,11 @@ def with_meanings(sheet: Sheet, factor: str) -> Sheet:
         factor: what is varied.
     """
     verdict = {"verdict": _VERDICTS.get(factor, _PAIRED)}
-    metrics = {column.name: words for column in sheet.columns if (words := _of_metric(column.name))}
+    metrics = {column.name: words for column in sheet.columns if (words := _metric_meaning(column.name))}
     return replace(sheet, meanings={**_MEANINGS, **metrics, **verdict, factor: "what is varied: one arm a row."})
 
 
-def _of_metric(name: str) -> str:
+def _metric_meaning(name: str) -> str:
     """`val accuracy`: what it is, and on what; nothing for another column."""
     whole = name.replace(" ", "_")
     part, _, metric = whole.partition("_")

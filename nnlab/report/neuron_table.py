@@ -8,7 +8,7 @@ from nnlab.report.cells import number, value
 from nnlab.report.columns import frame_column, kept_rows, says_something
 from nnlab.report.plots import Curves, Illustrated
 from nnlab.report.sheets import Column, Sheet
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def neuron_table(rows: pd.DataFrame, *, title: str, all_rows: bool = False) -> S
     names = [name for name in rows.columns if name not in _CONSTANT]
     columns = [_column(shown, name, rank) for rank, name in enumerate(names)]
     told = [column for column in columns if says_something(column)]
-    return Illustrated(told, title=plain(title), gaps=gaps, pictures=_curve(rows))
+    return Illustrated(told, title=plain_text(title), gaps=gaps, pictures=_curves(rows))
 
 
 def _column(rows: pd.DataFrame, name: str, place: int) -> Column:
@@ -51,9 +51,9 @@ def _quantities_table(rows: pd.DataFrame, title: str) -> Sheet:
     ]
     legend = "s: the sum w . x + b; O: the output f(s); L: the loss. A derivative is a product of those above it."
     columns[0] = Column("quantity", columns[0].cells, legend=legend)
-    return Sheet(columns, title=plain(title))
+    return Sheet(columns, title=plain_text(title))
 
 
-def _curve(rows: pd.DataFrame) -> list[Curves]:
+def _curves(rows: pd.DataFrame) -> list[Curves]:
     axis, drawn = ("step", "loss") if "loss" in rows else ("epoch", "wrong")
     return [Curves(rows[[axis, drawn]])] if len(rows) >= _LEAST_POINTS else []

@@ -1,4 +1,4 @@
-"""Pictures for a terminal: curves drawn with dots, or with one plain sign for each curve where there is only ASCII."""
+"""Pictures for a terminal: curves drawn with dots, or with one plain_text sign for each curve where there is only ASCII."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nnlab.report.cells import number
 from nnlab.report.sheets import Sheet
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +57,7 @@ class Curves:
     filled: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from _drawn(self, min(options.max_width, _MOST_WIDE), ascii_only=options.ascii_only)
+        yield from _lines(self, min(options.max_width, _MOST_WIDE), ascii_only=options.ascii_only)
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,17 @@ class _Area:
     def canvas(self) -> Canvas:
         """An empty one on which both ends of both limits are dots: plotille's own upper limits lie just outside."""
 
-        def above(ends: tuple[float, float], dots: int) -> float:
+        def beyond(ends: tuple[float, float], dots: int) -> float:
             return ends[0] + (ends[1] - ends[0]) * dots / (dots - 1)
 
-        top, right = above(self.y, _HEIGHT * _DOTS_Y), above(self.x, self.width * _DOTS_X)
+        top, right = beyond(self.y, _HEIGHT * _DOTS_Y), beyond(self.x, self.width * _DOTS_X)
         return Canvas(self.width, _HEIGHT, self.x[0], self.y[0], right, top)
 
 
-def _drawn(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
+def _lines(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
     """The lines of the picture: numbers on the left, names where the curves end on the right, the axis below."""
     frame = curves.frame
-    axis, *names = (plain(name) for name in frame.columns)
+    axis, *names = (plain_text(name) for name in frame.columns)
     x, *lines = (frame[name].to_numpy(dtype=float) for name in frame.columns)
     y = _limits(np.concatenate(lines), with_zero=curves.filled)
     ticks = {_HEIGHT - 1: number(y[0]), 0: number(y[1])}

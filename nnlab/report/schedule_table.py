@@ -10,7 +10,7 @@ import pandas as pd
 from nnlab.report.columns import frame_column, kept_rows
 from nnlab.report.plots import Curves, Illustrated
 from nnlab.report.sheets import Line
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def rates_table(rates: pd.DataFrame, *, title: str = "", all_rows: bool = False)
     kept, gaps = kept_rows(len(shown), matter, all_rows=all_rows)
     rows = rates.iloc[shown[kept]]
     columns = [frame_column(rows, name) for name in rates.columns]
-    return Illustrated(columns, title=plain(title), lines=[Line(words)], gaps=gaps, pictures=rate_curves(rates))
+    return Illustrated(columns, title=plain_text(title), lines=[Line(words)], gaps=gaps, pictures=rate_curves(rates))
 
 
 def rate_curves(rates: pd.DataFrame) -> Sequence[Curves]:

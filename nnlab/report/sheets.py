@@ -16,8 +16,8 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
-from nnlab.report.cells import aligned
-from nnlab.report.text import as_ascii, plain
+from nnlab.report.cells import align
+from nnlab.report.text import as_ascii, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,21 +104,21 @@ class Sheet:
 
     def with_notes(self, notes: Sequence[str]) -> Sheet:
         """The same sheet with further lines below."""
-        return replace(self, lines=[*self.lines, *(Line(plain(note)) for note in notes)])
+        return replace(self, lines=[*self.lines, *(Line(plain_text(note)) for note in notes)])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        sheet = _in_ascii(self) if options.ascii_only else self
-        shown = fitted([_pointed(column) for column in sheet.columns], options.max_width)
-        prose = said_below(sheet, shown)
+        sheet = _ascii_sheet(self) if options.ascii_only else self
+        shown = fit_columns([_align_numbers(column) for column in sheet.columns], options.max_width)
+        prose = lines_below(sheet, shown)
         if sheet.title:
             yield _prose(Line(sheet.title, style="dim"), options)
-        yield _drawn(sheet, shown, options)
+        yield _table(sheet, shown, options)
         if prose:
             yield Text("")
         yield from (_prose(line, options) for line in prose)
 
 
-def _in_ascii(sheet: Sheet) -> Sheet:
+def _ascii_sheet(sheet: Sheet) -> Sheet:
     columns = [
         replace(
             c,
@@ -133,33 +133,33 @@ def _in_ascii(sheet: Sheet) -> Sheet:
     return replace(sheet, columns=columns, lines=lines, title=as_ascii(sheet.title))
 
 
-def _pointed(column: Column) -> Column:
+def _align_numbers(column: Column) -> Column:
     """The column with its numbers' points above each other, flush right with its header."""
     if column.align == "left":
         return column
     width = max(map(cell_len, column.header.split("\n")))
-    both = ([text.rjust(width) for text in aligned(cells)] for cells in (column.cells, column.narrow))
+    both = ([text.rjust(width) for text in align(cells)] for cells in (column.cells, column.narrow))
     return replace(column, cells=next(both), narrow=next(both))
 
 
-def fitted(columns: Sequence[Column], width: int) -> list[Column]:
+def fit_columns(columns: Sequence[Column], width: int) -> list[Column]:
     """The columns that fit: cells are shortened before a column goes, those of the least important columns first."""
     shown = list(columns)
     for i in sorted(range(len(shown)), key=lambda i: -shown[i].rank):
-        if _needed(shown) > width and shown[i].narrow:
+        if _least_width(shown) > width and shown[i].narrow:
             shown[i] = replace(shown[i], cells=shown[i].narrow)
-    while _needed(shown) > width and any(column.rank for column in shown):
+    while _least_width(shown) > width and any(column.rank for column in shown):
         # Of equal rank the last goes first.
         worst = max(range(len(shown)), key=lambda i: (shown[i].rank, i))
         del shown[worst]
     return shown
 
 
-def _needed(columns: Sequence[Column]) -> int:
+def _least_width(columns: Sequence[Column]) -> int:
     return sum(column.least_width for column in columns) + _GAP * (len(columns) - 1)
 
 
-def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Table:
+def _table(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Table:
     box = _ASCII_HEAD if options.ascii_only else SIMPLE_HEAD
     table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     widths = _widths(shown, options.max_width)
@@ -171,8 +171,7 @@ def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Ta
         if row in sheet.gaps:
             table.add_row(Text("..." if options.ascii_only else "⋮"), style="dim")
         cells = [
-            Text(_folded(c, row, w), style=c.styles[row] if c.styles else "")
-            for c, w in zip(shown, widths, strict=True)
+            Text(_fold(c, row, w), style=c.styles[row] if c.styles else "") for c, w in zip(shown, widths, strict=True)
         ]
         table.add_row(*cells, style=sheet.row_styles[row] if sheet.row_styles else None)
     return table
@@ -180,7 +179,7 @@ def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Ta
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
     """Each column's width: those that fold share what the others leave."""
-    spare = max(0, width - _needed(columns))
+    spare = max(0, width - _least_width(columns))
     widths = []
     for column in columns:
         wanted = min(column.width, column.least_width + spare)
@@ -189,7 +188,7 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
     return widths
 
 
-def _folded(column: Column, row: int, width: int) -> str:
+def _fold(column: Column, row: int, width: int) -> str:
     """A cell in lines of at most `width`, broken after a sign that separates where there is one."""
     text = column.cells[row]
     if not column.folds or cell_len(text) <= width:
@@ -208,22 +207,22 @@ def _prose(line: Line, options: ConsoleOptions) -> Constrain:
     return Constrain(text, min(options.max_width, _READABLE))
 
 
-def said_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+def lines_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
     """What a sheet says when these of its columns are shown: its own lines, their legends, what can't be seen."""
-    return [*sheet.lines, *_legend(shown), *_left_out(sheet, shown), *_meanings(sheet, shown)]
+    return [*sheet.lines, *_legend_lines(shown), *_omission_lines(sheet, shown), *_meaning_lines(sheet, shown)]
 
 
-def _meanings(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+def _meaning_lines(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
     known = {column.name: sheet.meanings[column.name] for column in shown if column.name in sheet.meanings}
     return [Line(f": {words}" if name else words, name) for name, words in known.items()]
 
 
-def _legend(shown: Sequence[Column]) -> list[Line]:
+def _legend_lines(shown: Sequence[Column]) -> list[Line]:
     words = dict.fromkeys(column.legend for column in shown if column.legend)
     return [Line(" ".join(words), style="dim")] if words else []
 
 
-def _left_out(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+def _omission_lines(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
     """Which columns and rows are not to be seen, and how to see them."""
     lines = []
     names = [column.name for column in sheet.columns if column.name not in {c.name for c in shown}]

@@ -25,7 +25,7 @@ def as_ascii(text: str) -> str:
     return text.replace(" ±", "+-").translate(_ASCII)
 
 
-def plain(value: object) -> str:
+def plain_text(value: object) -> str:
     """`value` as text of one line with every control character, bidirectional mark and lone surrogate escaped."""
     text = str(value)
     if text.isprintable():

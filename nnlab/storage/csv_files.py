@@ -16,7 +16,7 @@ from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import DataError
 from nnlab.core.lazy import lazy
 from nnlab.core.spelling import spell_value
-from nnlab.storage.writing import disk_errors, replacing
+from nnlab.storage.writing import disk_errors, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ else:
     np = lazy("numpy")
     pd = lazy("pandas")
 
-RUNS: Final = "runs.csv"
-CURVES: Final = "curves.csv"
-SUMMARY: Final = "summary.csv"
-COMPARISONS: Final = "comparisons.csv"
-TUNING: Final = "tuning.csv"
-LAYERS: Final = "layers.csv"
+RUNS_CSV: Final = "runs.csv"
+CURVES_CSV: Final = "curves.csv"
+SUMMARY_CSV: Final = "summary.csv"
+COMPARISONS_CSV: Final = "comparisons.csv"
+TUNING_CSV: Final = "tuning.csv"
+LAYERS_CSV: Final = "layers.csv"
 
 _RUN: Final = [
     "run_id",
@@ -112,7 +112,7 @@ def write_runs(
         task: decides the metrics' columns.
         steps_to_threshold: by run_id; the cell is empty where a run has none.
     """
-    with replacing(directory / RUNS) as file:
+    with replace_file(directory / RUNS_CSV) as file:
         _print_rows(file, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
 
 
@@ -131,7 +131,7 @@ def write_curves(directory: Path, journal: Journal, runs: Sequence[Run], *, task
     columns = curve_columns(task)
     found = [run for run in runs if run.run_id in journal]
     curves_of_runs = journal.spelled_curves(run.run_id for run in found)
-    with replacing(directory / CURVES) as file:
+    with replace_file(directory / CURVES_CSV) as file:
         _print_rows(file, columns, [])
         for run, curves in zip(found, curves_of_runs, strict=True):
             if "epoch" in curves:
@@ -167,7 +167,7 @@ def _run_rows(
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write any table as a CSV file; the old one stays until the new one is whole."""
-    with replacing(path) as file:
+    with replace_file(path) as file:
         print_csv(file, table)
 
 
@@ -190,10 +190,10 @@ def _cells(column: pd.Series[Any]) -> Iterable[object]:
 def _print_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_spelled(cell) for cell in row] for row in rows)
+    writer.writerows([_spell(cell) for cell in row] for row in rows)
 
 
-def _spelled(cell: object) -> str:
+def _spell(cell: object) -> str:
     if cell is None or cell is pd.NA:
         return ""
     return spell_value(cell.item() if isinstance(cell, np.generic) else cell)

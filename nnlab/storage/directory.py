@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nnlab.core.errors import RefusedError, UsageError
 from nnlab.core.spelling import mention, spell_value
 from nnlab.storage.journal import JOURNAL
-from nnlab.storage.locks import LOCK, locked
+from nnlab.storage.locks import LOCK, hold_directory
 from nnlab.storage.manifest import MANIFEST, read_manifest
 from nnlab.storage.writing import disk_errors, remove_leftovers
 
@@ -29,7 +29,7 @@ _ELSEWHERE: Final = f"Give another {mention('out')} or {mention('name')}."
 
 
 @dataclass(frozen=True)
-class Results:
+class HeldDirectory:
     """A results directory that this process holds.
 
     Attributes:
@@ -42,7 +42,7 @@ class Results:
 
 
 @contextmanager
-def open_results(path: Path, identity: Mapping[str, object], *, fresh: bool = False) -> Iterator[Results]:
+def open_results(path: Path, identity: Mapping[str, object], *, fresh: bool = False) -> Iterator[HeldDirectory]:
     """Hold the directory `path` for an experiment, made where it is not there.
 
     Args:
@@ -59,11 +59,11 @@ def open_results(path: Path, identity: Mapping[str, object], *, fresh: bool = Fa
         _check_ours(path)
         set_aside = _set_aside(path) if fresh else None
         path.mkdir(parents=True, exist_ok=True)
-    with locked(path):
+    with hold_directory(path):
         with disk_errors(path, advice=_ELSEWHERE):
             remove_leftovers(path)
         _check_same(path, identity)
-        yield Results(path, set_aside)
+        yield HeldDirectory(path, set_aside)
 
 
 def _check_ours(path: Path) -> None:
@@ -82,7 +82,7 @@ def _set_aside(path: Path) -> Path | None:
         return None
     path = path.absolute()
     free = next(old for n in count(1) if not (old := path.with_name(f"{path.name}.old-{n}")).exists())
-    with locked(path):
+    with hold_directory(path):
         return path.rename(free)
 
 
@@ -90,7 +90,7 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
     manifest = read_manifest(path)
     if manifest is None:
         return
-    now = json.loads(canonical(identity))
+    now = json.loads(canonical_json(identity))
     differing = [name for name in {**manifest.identity, **now} if manifest.identity.get(name) != now.get(name)]
     if not differing:
         return
@@ -103,16 +103,16 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
 
 
 def _difference(name: str, there: object, now: object) -> str:
-    return f"{name if ' ' in name else mention(name)}: {_told(there)} there, {_told(now)} now"
+    return f"{name if ' ' in name else mention(name)}: {_spell(there)} there, {_spell(now)} now"
 
 
-def _told(value: object) -> str:
+def _spell(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(map(_told, value))
+        return ",".join(map(_spell, value))
     return "not set" if value is None else spell_value(value)
 
 
-def canonical(identity: Mapping[str, object]) -> str:
+def canonical_json(identity: Mapping[str, object]) -> str:
     """The identity as JSON: the same text for the same settings, in whatever order they were given."""
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -148,7 +148,7 @@ def default_directory(command: str, data: str, model: str, identity: Mapping[str
         data, model: their specifications.
         identity: what all runs of the experiment share.
     """
-    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:8]
     return Path("results", command, f"{_slug(data)}-{_slug(model)}-{digest}")
 
 

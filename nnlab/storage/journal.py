@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from nnlab.settings.run_records import RunRecord
-
-Cell = str | int | float | bool | None
+    from nnlab.settings.run_records import RunRecord, TableCell
 
 JOURNAL: Final = "journal.jsonl"
 NOT_FINITE: Final = frozenset({"nan", "inf", "-inf"})
@@ -53,10 +51,10 @@ class StoredRun:
     """
 
     run_id: str
-    row: Mapping[str, Cell]
+    row: Mapping[str, TableCell]
     curves: Mapping[str, Sequence[float]]
     reason: str = ""
-    layers: Sequence[Mapping[str, Cell]] = ()
+    layers: Sequence[Mapping[str, TableCell]] = ()
 
     @property
     def is_done(self) -> bool:
@@ -67,7 +65,7 @@ class StoredRun:
 def journal_row(record: RunRecord) -> StoredRun:
     """What the journal keeps of a run: its settings in their canonical spelling, its scores, its curves."""
     run, settings = record.run, record.run.settings
-    row: dict[str, Cell] = {
+    row: dict[str, TableCell] = {
         "run_id": run.run_id,
         "seed": run.seed,
         "status": record.status,
@@ -114,7 +112,7 @@ class Journal:
         """Whether a line of the run is there, failed or not."""
         return run_id in self._places
 
-    def done(self) -> frozenset[str]:
+    def finished_run_ids(self) -> frozenset[str]:
         """The runs that need not be trained again."""
         return frozenset(run_id for run_id, place in self._places.items() if place.is_done)
 
@@ -143,15 +141,15 @@ class Journal:
             curves: with their curves; without, a long journal is read several times as fast.
         """
         for number, line in self._lines(run_ids):
-            yield _parsed(line if curves else _head(line), self.path, number)
+            yield _parse(line if curves else _head(line), self.path, number)
 
     def spelled_curves(self, run_ids: Iterable[str]) -> Iterator[dict[str, list[str]]]:
         """The curves of runs as text, for a CSV file: it spells a number as the journal does, so digits are only copied."""
         for number, line in self._lines(run_ids):
             try:
-                yield _spelled(line)
+                yield _curve_spellings(line)
             except (ValueError, AttributeError, TypeError):
-                raise _corrupt(self.path, number) from None
+                raise _damage_error(self.path, number) from None
 
     def _lines(self, run_ids: Iterable[str] | None) -> Iterator[tuple[int, bytes]]:
         wanted = tuple(self._places) if run_ids is None else (run_id for run_id in run_ids if run_id in self._places)
@@ -168,25 +166,25 @@ class Journal:
             if not line.endswith(b"\n"):
                 return
             self._num_lines += 1
-            run = _parsed(_head(line), self.path, self._num_lines)
+            run = _parse(_head(line), self.path, self._num_lines)
             self._places[run.run_id] = _Place(offset, self._num_lines, run.is_done)
             offset += len(line)
 
 
 def _line(run: StoredRun) -> bytes:
-    entry: dict[str, object] = {"run_id": run.run_id, "row": {name: _written(cell) for name, cell in run.row.items()}}
+    entry: dict[str, object] = {"run_id": run.run_id, "row": {name: _json_cell(cell) for name, cell in run.row.items()}}
     if run.reason:
         entry["reason"] = run.reason
     if run.layers:
-        entry["layers"] = [{name: _written(cell) for name, cell in row.items()} for row in run.layers]
+        entry["layers"] = [{name: _json_cell(cell) for name, cell in row.items()} for row in run.layers]
     entry["curves"] = {
-        name: values if all(map(math.isfinite, values)) else [_written(value) for value in values]
+        name: values if all(map(math.isfinite, values)) else [_json_cell(value) for value in values]
         for name, values in run.curves.items()
     }
     return _encoder.encode(entry).encode() + b"\n"
 
 
-def _written(cell: Cell) -> Cell:
+def _json_cell(cell: TableCell) -> TableCell:
     return repr(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
@@ -196,7 +194,7 @@ def _head(line: bytes) -> bytes:
     return head + _CURVES + b"{}}" if found else line
 
 
-def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
+def _parse(line: bytes, path: Path, number: int) -> StoredRun:
     try:
         entry = json.loads(line)
         row = _read_row(entry["row"])
@@ -205,14 +203,14 @@ def _parsed(line: bytes, path: Path, number: int) -> StoredRun:
         layers = tuple(_read_row(layer) for layer in entry.get("layers", ()))
         return StoredRun(entry["run_id"], row, _read_curves(entry["curves"]), entry.get("reason", ""), layers)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise _corrupt(path, number) from None
+        raise _damage_error(path, number) from None
 
 
-def _read_row(row: Mapping[str, Cell]) -> dict[str, Cell]:
+def _read_row(row: Mapping[str, TableCell]) -> dict[str, TableCell]:
     return {n: float(c) if n not in _TEXT and c in NOT_FINITE else c for n, c in row.items()}
 
 
-def _spelled(line: bytes) -> dict[str, list[str]]:
+def _curve_spellings(line: bytes) -> dict[str, list[str]]:
     curves: dict[str, list[str]] = _digits.decode(line[line.index(_CURVES) + len(_CURVES) : line.rindex(b"}")].decode())
     lengths = {len(values) if isinstance(values, list) else None for values in curves.values()}
     if len(lengths) > 1 or None in lengths:
@@ -226,7 +224,7 @@ def _read_curves(curves: dict[str, list[float | str]]) -> dict[str, list[float]]
     }
 
 
-def _corrupt(path: Path, number: int) -> DataError:
+def _damage_error(path: Path, number: int) -> DataError:
     return DataError(
         f"{path}, line {number}, is not the record of a run: the file was changed or its disk is damaged. "
         f"Delete that line to train its run again, or give {mention('fresh')} to set all of it aside."

@@ -19,7 +19,7 @@ LOCK: Final = ".lock"
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def hold_directory(directory: Path) -> Iterator[None]:
     """Hold the directory for this process; the system lets go of it if the process dies.
 
     Raises:

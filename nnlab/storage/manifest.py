@@ -18,15 +18,15 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from nnlab.core.errors import DataError, RefusedError
 from nnlab.core.spelling import mention
 from nnlab.settings import Origin
-from nnlab.storage.writing import disk_errors, replacing
+from nnlab.storage.writing import disk_errors, replace_file
 
 MANIFEST: Final = "manifest.json"
-SCHEMA_VERSION: Final = 1
+MANIFEST_SCHEMA_VERSION: Final = 1
 _GIT_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedSetting:
     """A setting's value in JSON's types, and where it came from."""
 
     value: JsonValue
@@ -61,7 +61,7 @@ class Manifest:
 
     command: str
     identity: Mapping[str, JsonValue]
-    settings: Mapping[str, Resolved]
+    settings: Mapping[str, ResolvedSetting]
     factor: str | None
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -82,8 +82,8 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as the file has it."""
-        content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+        content = {"schema_version": MANIFEST_SCHEMA_VERSION, **asdict(self)}
+        return json.dumps(_json_value(content), indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = MANIFEST) -> Manifest:
@@ -100,14 +100,14 @@ class Manifest:
         try:
             content = json.loads(text)
             schema_version = int(content["schema_version"])
-            if schema_version <= SCHEMA_VERSION:
+            if schema_version <= MANIFEST_SCHEMA_VERSION:
                 return _adapter.validate_python(content)
         except (ValueError, KeyError, TypeError, ValidationError):
             raise DataError(
                 f"{where} is no manifest of nnlab. Give {mention('fresh')} to set its directory aside."
             ) from None
         raise RefusedError(
-            f"{where} has schema version {schema_version}, and this nnlab reads up to {SCHEMA_VERSION}. "
+            f"{where} has schema version {schema_version}, and this nnlab reads up to {MANIFEST_SCHEMA_VERSION}. "
             f"Install a later nnlab, or give another {mention('out')} or {mention('name')}."
         )
 
@@ -115,19 +115,19 @@ class Manifest:
 _adapter: Final = TypeAdapter(Manifest)
 
 
-def _finite(value: object) -> object:
+def _json_value(value: object) -> object:
     """The same in what JSON has: None for a number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: _json_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [_json_value(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write manifest.json; the old one stays until the new one is whole."""
     text = manifest.to_json()
-    with replacing(directory / MANIFEST) as file:
+    with replace_file(directory / MANIFEST) as file:
         file.write(text)
 
 

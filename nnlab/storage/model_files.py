@@ -22,7 +22,7 @@ else:
 MODEL: Final = "model"
 WEIGHTS: Final = "weights.safetensors"
 DESCRIPTION: Final = "model.json"
-SCHEMA_VERSION: Final = 1
+MODEL_SCHEMA_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def save_model(directory: Path, model: SavedModel) -> None:
         new.mkdir(parents=True)
         # Not save_file, which makes a file that only its owner may read, whatever the umask.
         (new / WEIGHTS).write_bytes(safetensors_numpy.save(dict(model.weights)))
-        content = {"schema_version": SCHEMA_VERSION, **model.description}
+        content = {"schema_version": MODEL_SCHEMA_VERSION, **model.description}
         (new / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)
         new.rename(directory)
@@ -61,8 +61,10 @@ def load_description(directory: Path) -> Mapping[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}.") from None
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(f"{path} is of schema {content.get('schema_version')!r}; this nnlab reads {SCHEMA_VERSION}.")
+    if content.get("schema_version") != MODEL_SCHEMA_VERSION:
+        raise DataError(
+            f"{path} is of schema {content.get('schema_version')!r}; this nnlab reads {MODEL_SCHEMA_VERSION}."
+        )
     return content
 
 

@@ -41,7 +41,7 @@ def disk_errors(path: Path, *, advice: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
+def replace_file(path: Path) -> Iterator[TextIO]:
     """A text file that becomes `path` when the block ends well; until then, and if it ends badly, the old one stays.
 
     The new text stands in a hidden file beside it, with one name for each `path`: what a crash leaves there, the next
@@ -61,6 +61,6 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what a crash in the middle of `replacing` left in the directory."""
+    """Remove what a crash in the middle of `replace_file` left in the directory."""
     for leftover in directory.glob(".*.tmp"):
         leftover.unlink()

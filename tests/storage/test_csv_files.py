@@ -22,7 +22,7 @@ from nnlab.storage.csv_files import (
     write_runs,
 )
 from nnlab.storage.journal import Journal, journal_row
-from nnlab.storage.writing import remove_leftovers, replacing
+from nnlab.storage.writing import remove_leftovers, replace_file
 
 RUNS_HEADER = (
     "run_id,arm,seed,status,diverged_step,epochs,steps,lr,init,loss,schedule,optimizer,model,data,"
@@ -167,7 +167,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_the_old_file_stays_where_the_new_one_fails(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("old\n")
-    with pytest.raises(TypeError), replacing(path) as file:
+    with pytest.raises(TypeError), replace_file(path) as file:
         file.writelines(["half", 1])
     assert path.read_text() == "old\n"
     assert list(tmp_path.iterdir()) == [path]

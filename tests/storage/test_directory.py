@@ -9,7 +9,7 @@ import pytest
 from nnlab.core.errors import RefusedError, UsageError
 from nnlab.storage.directory import default_directory, open_results
 from nnlab.storage.journal import Journal, journal_row
-from nnlab.storage.locks import locked
+from nnlab.storage.locks import hold_directory
 from nnlab.storage.manifest import Manifest, write_manifest
 
 IDENTITY = {"epochs": 10, "lr": 0.1, "shuffle": True, "data hash": "ab12"}
@@ -103,7 +103,11 @@ def test_fresh_moves_nothing_where_there_is_nothing(tmp_path):
 
 
 def test_fresh_does_not_move_a_directory_that_another_process_holds(filled):
-    with locked(filled), pytest.raises(RefusedError, match="in use"), open_results(filled, IDENTITY, fresh=True):
+    with (
+        hold_directory(filled),
+        pytest.raises(RefusedError, match="in use"),
+        open_results(filled, IDENTITY, fresh=True),
+    ):
         pass
     assert (filled / "manifest.json").exists()
 

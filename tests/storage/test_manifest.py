@@ -17,7 +17,7 @@ from nnlab.core.errors import DataError, RefusedError
 from nnlab.storage.manifest import (
     GitState,
     Manifest,
-    Resolved,
+    ResolvedSetting,
     git_state,
     library_versions,
     read_manifest,
@@ -28,7 +28,7 @@ from nnlab.storage.manifest import (
 MANIFEST = Manifest(
     command="sweep-lr",
     identity={"epochs": 10, "data hash": "ab12"},
-    settings={"epochs": Resolved(10, "flag"), "lr": Resolved([0.1, 0.2], "default")},
+    settings={"epochs": ResolvedSetting(10, "flag"), "lr": ResolvedSetting([0.1, 0.2], "default")},
     factor="lr",
     arms=("0.1", "0.2"),
     seeds=(0, 1),

@@ -10,7 +10,7 @@ from nnlab.report.cells import number
 from nnlab.report.plots import Curves, Illustrated
 from nnlab.report.records import records_table
 from nnlab.report.sheets import Column, Line, Sheet
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,10 +58,10 @@ def kinds_table(kinds: pd.DataFrame) -> Sheet:
 def names_table(names: pd.DataFrame) -> Sheet:
     """A row for each name of a kind; columns in which nothing stands are left out."""
     told = [name for name in names.columns[1:] if (names[name] != "").any()]
-    return Sheet([Column("name", _cells(names, "name")), *(_told(names, name) for name in told)])
+    return Sheet([Column("name", _cells(names, "name")), *(_property_column(names, name) for name in told)])
 
 
-def _told(names: pd.DataFrame, name: str) -> Column:
+def _property_column(names: pd.DataFrame, name: str) -> Column:
     cells, rank = _cells(names, name), _RANKS.index(name) + 1
     if name == "keys":
         return Prose(name, [cell.replace(":", " ") for cell in cells], rank=rank, least=0)
@@ -79,8 +79,8 @@ def ingredient_table(
 ) -> Illustrated:
     """One ingredient: what is known of it, and what it looks like."""
     columns = [
-        Column(plain(kind), _cells(properties, "property")),
-        Prose(plain(name), _cells(properties, "value")),
+        Column(plain_text(kind), _cells(properties, "property")),
+        Prose(plain_text(name), _cells(properties, "value")),
     ]
     pictures: list[Curves | Sheet] = [
         *(Curves(frame) for frame in curves),
@@ -92,4 +92,4 @@ def ingredient_table(
 
 def _cells(frame: pd.DataFrame, name: str) -> list[str]:
     """The column's texts, with the numbers in them rounded."""
-    return [_LONG_NUMBER.sub(lambda found: number(float(found[0])), plain(text)) for text in frame[name]]
+    return [_LONG_NUMBER.sub(lambda found: number(float(found[0])), plain_text(text)) for text in frame[name]]
