@@ -156,7 +156,7 @@ def predict(
 ) -> None:
     """Apply a trained model to new rows: CSV in, CSV out, classes by name."""
     from nnlab.cli.output import show
-    from nnlab.report.arms import records_table
+    from nnlab.report.records import records_table
     from nnlab.storage.model_files import load_model
 
     model = load_model(directory)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from nnlab.cli.output import note, show
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.tuning import tuned, tuning_runs
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 from nnlab.settings import ExperimentSettings, Settings
 from nnlab.storage.csv_files import runs_frame
 from nnlab.storage.journal import Journal

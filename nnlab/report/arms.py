@@ -5,7 +5,6 @@ A table selects, rounds and points; every number in it stands in the file that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import pandas as pd
@@ -22,49 +21,18 @@ from nnlab.report.cells import (
     value,
 )
 from nnlab.report.columns import kept_rows, says_something, two_lines, word_column
-from nnlab.report.records import curves_table, records_table, runs_table
 from nnlab.report.sheets import Column, Line, Sheet
 from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from nnlab.report.judgement import Judging
+
 _MOST_TIED: Final = 8
-
-# Every table in one place: those that answer a question here, those that show a file row by row from records.
-__all__ = [
-    "Judging",
-    "summary_table",
-    "comparisons_table",
-    "runs_table",
-    "curves_table",
-    "records_table",
-]
-
 
 # Verdicts that a best arm may have without a word said of it.
 _CONTENT: Final = frozenset({"good", "healthy", "better", "baseline", "not separated"})
-
-
-@dataclass(frozen=True)
-class Judging:
-    """How the arms of a summary were judged, which its rows don't say.
-
-    Attributes:
-        factor: the varied factor's column (`lr`).
-        metric: the column that arms were judged by (`val_loss`).
-        basis: how the best was chosen or why none was, in words: `Selection.basis` of the analysis.
-        threshold_loss: the loss that steps were counted to, where they were.
-        reported: the metric on the test part; where empty, the one that belongs to `metric`.
-        title: what was run, in a line.
-    """
-
-    factor: str
-    metric: str
-    basis: str
-    threshold_loss: float | None = None
-    reported: str = ""
-    title: str = ""
 
 
 _PICTURES: Final[Mapping[str, str]] = {

@@ -15,7 +15,7 @@ import pytest
 
 from nnlab.cli.output import error, json_text, note, show
 from nnlab.core.errors import PartialError
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 from nnlab.settings import OutputSettings
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ import pandas as pd, sys
 from nnlab.cli.output import close_quietly, error, note, show
 from nnlab.core.errors import NnlabError
 from nnlab.settings import OutputSettings
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 frame = pd.DataFrame({"arm": ["[red]gr\u00f6\u00dfe[/red]", "b"] * ROWS, "loss": [0.1 + 0.2, float("inf")] * ROWS})
 try:
     show(frame, table=records_table, output=OutputSettings(**OUTPUT), notes=["2/\u03bb is [bold]not[/bold] reached"])

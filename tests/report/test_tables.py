@@ -13,15 +13,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nnlab.report.arms import (
-    Judging,
-    comparisons_table,
-    curves_table,
-    records_table,
-    runs_table,
-    summary_table,
-)
+from nnlab.report.arms import comparisons_table, summary_table
+from nnlab.report.judgement import Judging
 from nnlab.report.markdown import markdown
+from nnlab.report.records import curves_table, records_table, runs_table
 from nnlab.report.sheets import Sheet
 from tests.report.frames import JUDGING, NOTE, curves, runs, summary, through_csv
 
