@@ -32,6 +32,7 @@ from nnlab.commands.neuron import neuron
 from nnlab.commands.sweep_lr import SWEEP_LR
 from nnlab.commands.train import TRAIN
 from nnlab.core.errors import NnlabError
+from nnlab.core.spelling import as_flag
 from nnlab.diagnostics.chain.explanation import COLUMNS as CHAIN_COLUMNS
 from nnlab.diagnostics.gradcheck.step_curve import StepError
 from nnlab.diagnostics.signals.layer_signals import COLUMNS as SIGNALS
@@ -144,7 +145,7 @@ def complaint(words: list[str]) -> str:
             # Typer makes None of an empty tuple, an option that may be repeated and is not given, only when it calls.
             plan(collect(name, kind, {key: None if value == () else value for key, value in given.items()}).settings)
     except NnlabError as error:
-        return f"error: {error}"
+        return f"error: {error.respell(as_flag)}"
     except typer.TyperException as error:
         return f"error: {error.format_message()}"
     return ""

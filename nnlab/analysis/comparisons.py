@@ -37,23 +37,21 @@ def check_baseline(baseline: str, arms: Sequence[str]) -> None:
 def comparison_rows(
     runs: pd.DataFrame, *, arms: Sequence[str], baseline: str, metrics: Sequence[str], judged: str
 ) -> list[dict[str, TableCell]]:
-    """The rows of comparisons.csv: for each metric, every arm but the baseline, in the order given.
+    """The rows of comparisons.csv: for each metric, one for every arm except the baseline, in the order given.
 
-    The family of Holm's adjustment is the arms within one metric. Only rows of `judged` have a verdict, so at most 5
-    % of experiments with equal arms call any of them better or worse, however many metrics stand beside it.
+    The family of Holm's adjustment is the arms within one metric. Only rows of `judged` have a verdict, so at most 5 % of
+    experiments with equal arms call any of them better or worse, however many other metrics there are.
 
-    A diverged run has no difference: such an arm has no mean difference, interval or detectable difference; it is
-    tested by signed ranks with diverged runs as worst (`paired_test`), and wins count it as lost. A pair in which
-    either run failed by the machine's fault has no outcome and is not in n; where n is below the number of seeds,
-    that is why.
+    An arm with a diverged run has no mean difference, interval or detectable difference. It is tested by signed ranks, with
+    diverged runs as the worst (`paired_test`), and a diverged run never wins. A pair in which either run failed through the
+    machine's fault has no outcome and is not counted in n, which is then below the number of seeds.
 
     Args:
         runs: rows of runs.csv: `arm, seed, status` and the metrics.
         arms: the arms, the baseline among them.
-        baseline: the arm that the others are held against.
+        baseline: the arm that the others are compared with.
         metrics: columns to compare on.
-        judged: the one of them that verdicts are on.
-
+        judged: the metric among them that gets verdicts.
     """
     rows: list[dict[str, TableCell]] = []
     for metric in metrics:
@@ -103,7 +101,7 @@ def _complete_pairs(
 
 
 def _verdict(test: PairedTest, p_holm: float | None, *, higher_is_better: bool) -> ComparisonWord:
-    """Separated by the adjusted p; inert seeds (p None, n of 2 or more) make any difference an exact one."""
+    """The verdict by the adjusted p. If the seeds are inert (no p although n is 2 or more), any difference is exact."""
     separated = test.n > 1 if p_holm is None else p_holm < SIGNIFICANCE
     if not separated or test.direction == 0:
         return "not separated"

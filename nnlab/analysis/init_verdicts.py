@@ -1,7 +1,8 @@
 """compare-init's verdicts: is the signal alive in the network before any step?
 
 A_l: between-sample standard deviation of the pre-activations of layer l = 1..L. D_l: root mean square of dL/dz_l.
-B: loss of the best constant predictor. The signal forward is judged by A_L / A_1, backward by D_1 / D_L.
+B: loss of the best constant predictor. The forward signal is judged by A_L / A_1, the
+backward one by D_1 / D_L.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# In the order in which they are tried: the first that fits is given.
+# In the order in which they are tried; the first that fits is the verdict.
 InitWord = Literal["symmetric", "exploding", "vanishing", "dead", "saturated", "healthy"]
 
 FACTOR: Final = 1e3
@@ -27,7 +28,7 @@ WORST_FIRST_LOSS: Final = 10.0  # times B
 
 @dataclass(frozen=True)
 class InitVerdict:
-    """What an initialisation does to the signal.
+    """The verdict on what an initialisation does to the signal.
 
     Attributes:
         verdict: the word.
@@ -59,7 +60,7 @@ def init_verdict(layers: pd.DataFrame, *, first_loss: float, constant_loss: floa
 
 
 def majority_verdict(verdicts: Sequence[InitVerdict]) -> InitVerdict:
-    """The verdict that most seeds have, with one such seed's reason; among equals the one that is tried first."""
+    """The most frequent verdict, with the reason of the first seed that has it; of equally frequent ones, the first tried."""
     counts = Counter(verdict.verdict for verdict in verdicts)
     word = min(counts, key=lambda word: (-counts[word], get_args(InitWord).index(word)))
     reason = next(verdict.reason for verdict in verdicts if verdict.verdict == word)
@@ -69,7 +70,7 @@ def majority_verdict(verdicts: Sequence[InitVerdict]) -> InitVerdict:
 
 def _symmetric_verdict(layers: pd.DataFrame) -> InitVerdict | None:
     hidden = layers.iloc[:-1]
-    # A unit that is alone in its layer has none to be a copy of.
+    # The only unit of a layer is not a copy of another.
     same = hidden.loc[(hidden["distinct_units"] == 1) & (hidden["units"] > 1), "layer"]
     if same.empty:
         return None
@@ -118,7 +119,7 @@ def _backward_ratio(layers: pd.DataFrame) -> float:
 
 
 def _ratio(arrived: float, sent: float) -> float:
-    """What is left of a signal; 0 where none arrives, whatever was sent."""
+    """The factor by which a signal grows on its way; 0 if none arrives, whatever was sent."""
     if arrived == 0:
         return 0.0
     return math.inf if sent == 0 else float(arrived) / float(sent)

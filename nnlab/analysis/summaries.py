@@ -37,14 +37,14 @@ def summary_rows(
     Args:
         runs: rows of runs.csv. Metric columns without any value (no such part) are left out.
         arms: the arms, spelled as in `runs`.
-        factor: the varied factor's column; where `runs` lacks it, it repeats the arm.
-        selection: best and tied, from `select`. With nothing selected `best` is false everywhere and `tied` empty.
-        verdicts: verdict and reason for each arm, where the command gives any.
-        collapsed: run_ids of collapsed runs; None where the command has no such notion, and n_collapsed is then empty.
+        factor: the varied factor's column; if `runs` lacks it, its cells repeat the arm.
+        selection: best and tied, from `select`. If nothing is selected, `best` is false everywhere and `tied` empty.
+        verdicts: verdict and reason of each arm, if the command gives any.
+        collapsed: run_ids of collapsed runs; None if the command has no such notion, and n_collapsed is then empty.
 
     Returns:
         `arm, <factor>, n, n_diverged, n_collapsed, n_failed`, five columns for each metric, `steps_to_threshold_median,
-        n_reached` where steps are known, and `verdict, reason, best, tied`. n counts every run, also those that failed.
+        n_reached` if steps are known, and `verdict, reason, best, tied`. n counts every run, failed ones included.
     """
     tables = {column: outcomes(runs, column, arms) for column in measured_metrics(runs)}
     timed = "steps_to_threshold" in runs.columns and bool(runs["steps_to_threshold"].notna().any())
@@ -81,13 +81,13 @@ def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> dict[str, Table
 
 
 def metric_cells(column: str, values: NDArray[np.float64]) -> dict[str, TableCell]:
-    """The five cells of one metric of one arm.
+    """The five cells of an arm for one metric.
 
-    A diverged run is worst, a run without a number missing (`outcomes`). The mean is over all runs: inf for a loss
-    with a diverged run, nan for another metric with one, and for any with a run that gave no number; such a mean has
-    no interval. Median and interquartile mean are resistant: they take every run without a number as the worst, and
-    are inf (nan for other metrics than losses) once those outweigh the rest. The interval is empty also with one seed
-    or equal values. All five are empty where no run has a number: the metric does not apply, or the machine failed all.
+    A diverged run counts as the worst value, a run without a value as missing (`outcomes`). The mean is over all runs: if a
+    run diverged it is inf for a loss and nan for another metric, and if a run has no value it is nan; such a mean has no
+    interval. Median and interquartile mean are robust: they take every run without a value as the worst, and are inf (nan
+    for metrics other than losses) once those runs outweigh the rest. The interval is also empty with one seed or equal
+    values. All five are empty if no run has a value: the metric does not apply, or the machine failed every run.
     """
     if np.isnan(values).all():
         return dict.fromkeys(f"{column}_{part}" for part in ("mean", "ci_low", "ci_high", "median", "iqm"))
@@ -103,7 +103,7 @@ def metric_cells(column: str, values: NDArray[np.float64]) -> dict[str, TableCel
 
 
 def _metric_cell(column: str, value: float) -> float:
-    """Infinite is a value of losses; another metric that a failed run spoils has none."""
+    """The value, with nan for an infinite one unless it is a loss: another metric has no value if a run diverged."""
     return value if np.isfinite(value) or is_loss(column) else float("nan")
 
 

@@ -1,6 +1,6 @@
-"""The tables that commands answer with: rows as the files have them in, sheets out.
+"""The tables that answer a comparison of arms: rows of its files in, sheets out.
 
-A table selects, rounds and points; every number in it stands in the file that it was made from.
+A table selects, rounds and marks; every number in it is in the file that it was made from.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 _MOST_TIED: Final = 8
 
-# Verdicts that a best arm may have without a word said of it.
-_CONTENT: Final = frozenset({"good", "healthy", "better", "baseline", "not separated"})
+# Verdicts of a best arm that need no comment.
+_UNREMARKABLE: Final = frozenset({"good", "healthy", "better", "baseline", "not separated"})
 
 
 _PICTURES: Final[Mapping[str, str]] = {
-    "forward": "forward: spread of the pre-activations, layer by layer, against the first, from 1/1000 to 1000.",
-    "back": "back: size of the gradient by them, against the last layer's, on the same scale.",
-    "rate": "rate: over the epochs, of the first seed.",
+    "forward": "forward: spread of the pre-activations, layer by layer, relative to the first, from 1/1000 to 1000.",
+    "back": "back: size of the gradient with respect to them, relative to the last layer, on the same scale.",
+    "rate": "rate: over the epochs, for the first seed.",
 }
 
 
@@ -47,8 +47,8 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
 
     Args:
         summary: rows of summary.csv, at least one.
-        judging: what the rows don't say.
-        all_rows: also of a long summary; else its ends, and the best with its neighbours.
+        judging: how the arms were judged.
+        all_rows: show every row of a long summary, not only its ends and the best with its neighbours.
     """
     levels = dict(zip(summary.index, _levels(summary, judging.factor), strict=True))
     best = [position for position, cell in enumerate(summary["best"]) if is_true(cell)]
@@ -69,7 +69,7 @@ def summary_table(summary: pd.DataFrame, judging: Judging, *, all_rows: bool = F
 
 
 def _rate_column(rows: pd.DataFrame) -> list[Column]:
-    """Each arm's own rate, where rates were tuned."""
+    """Each arm's own rate, if rates were tuned."""
     if "bracketed" not in rows.columns:
         return []
     cells = [number(float(lr), 3) for lr in rows["lr"]]
@@ -80,7 +80,7 @@ def _rate_column(rows: pd.DataFrame) -> list[Column]:
 
 
 def _extra_columns(rows: pd.DataFrame) -> list[Column]:
-    """What a command sees beside the scores: the signal through the layers, the schedule's curve, how many trained."""
+    """Columns that some commands add: pictures of the signal or of the schedule, and how many seeds trained."""
     found = [
         Column(name, [plain_text(cell) for cell in rows[name]], legend=legend)
         for name, legend in _PICTURES.items()
@@ -93,7 +93,7 @@ def _extra_columns(rows: pd.DataFrame) -> list[Column]:
 
 
 def _levels(summary: pd.DataFrame, factor: str) -> list[str]:
-    """The arms as a person reads them: rates and other numbers rounded, but never to the same text."""
+    """The arms for a person: rates and other numbers are rounded, but never to the same text."""
     column = summary[factor] if factor in summary else summary["arm"]
     if pd.api.types.is_float_dtype(column) and column.notna().all():
         return distinct_numbers([float(cell) for cell in column])
@@ -106,7 +106,7 @@ def _arm_column(rows: pd.DataFrame, factor: str, levels: Sequence[str]) -> Colum
 
 
 def _marks(rows: pd.DataFrame) -> list[str]:
-    """Which arms are best and tied; of a single one nothing is to be said."""
+    """`best` or `tied` for each arm that is; a single arm is neither."""
     if len(rows) == 1:
         return [""]
     pairs = zip(rows["best"], rows["tied"], strict=True)
@@ -119,7 +119,7 @@ def _metric_columns(rows: pd.DataFrame, judging: Judging) -> list[Column]:
     columns = [estimates(rows, judging.metric, rank=1)] if f"{judging.metric}_mean" in rows else []
     if reported and reported != judging.metric:
         columns.append(estimates(rows, reported, rank=4))
-    # Of losses compared, each is in its own unit.
+    # When losses are compared, each is in its own unit.
     if "train_loss_median" in rows and judging.metric != "train_loss" and judging.factor != "loss":
         losses = [value(cell) for cell in rows["train_loss_median"].astype(float)]
         columns.append(Column("train\nloss", losses, "decimal", rank=5, legend="train loss: median."))
@@ -127,7 +127,7 @@ def _metric_columns(rows: pd.DataFrame, judging: Judging) -> list[Column]:
 
 
 def _reported_metric(rows: pd.DataFrame, metric: str) -> str:
-    """The test column that goes with the metric judged by: accuracy or rmse beside a loss, else the same on test."""
+    """The test column that goes with the metric judged by: accuracy or RMSE for a loss, else the same metric."""
     wanted = ("test_accuracy", "test_rmse", "test_loss") if is_loss(metric) else (f"test_{metric_name(metric)}",)
     return next((name for name in wanted if f"{name}_mean" in rows), "")
 
@@ -150,11 +150,11 @@ def _interval_legend(rows: pd.DataFrame, cells: Iterable[str]) -> str:
 
 
 def _count_columns(rows: pd.DataFrame, judging: Judging) -> list[Column]:
-    """How many seeds were lost, by the run's fault or the machine's, and how soon the others got there."""
+    """The seeds lost, the seeds that the machine failed, and the steps to the threshold."""
     columns = [_lost_column(rows)]
     if (rows["n_failed"] > 0).any():
         cells = [f"{int(failed)}/{int(n)}" for failed, n in zip(rows["n_failed"], rows["n"], strict=True)]
-        legend = "not run: for want of memory or disk; the same command tries again."
+        legend = "not run: out of memory or disk; the same command tries again."
         columns.append(Column("not\nrun", cells, "decimal", rank=2, legend=legend))
     if "steps_to_threshold_median" in rows:
         columns.append(_steps_column(rows, judging.threshold_loss))
@@ -162,7 +162,7 @@ def _count_columns(rows: pd.DataFrame, judging: Judging) -> list[Column]:
 
 
 def _lost_column(rows: pd.DataFrame) -> Column:
-    """Runs that diverged or collapsed, of all."""
+    """The runs that diverged or collapsed, out of all."""
     collapsed = rows["n_collapsed"].astype(float)
     counts = (rows["n_diverged"] + collapsed.fillna(0)).astype(int)
     cells = [f"{count}/{int(n)}" if count else "0" for count, n in zip(counts, rows["n"], strict=True)]
@@ -189,7 +189,7 @@ def _steps_cell(median: float, reached: float, n: float) -> str:
 
 
 def _answer(summary: pd.DataFrame, judging: Judging, levels: Sequence[str]) -> list[Line]:
-    """The answer in plain_text words, for who reads no further; a single arm is no answer."""
+    """The answer in words, for a reader who stops here; none for a single arm."""
     basis = plain_text(judging.basis)
     best = [index for index, cell in enumerate(summary["best"]) if is_true(cell)]
     if len(summary) == 1:
@@ -200,7 +200,7 @@ def _answer(summary: pd.DataFrame, judging: Judging, levels: Sequence[str]) -> l
     tied = [levels[i] for i, cell in enumerate(summary["tied"]) if is_true(cell) and i != best[0]]
     name = f"{plain_text(judging.factor)} {level}"
     lines = [Line(f", {basis}. {_tie_sentence(tied)}", f"Best: {name}")]
-    if not is_missing(row["verdict"]) and row["verdict"] not in _CONTENT:
+    if not is_missing(row["verdict"]) and row["verdict"] not in _UNREMARKABLE:
         reason = "" if is_missing(row["reason"]) else f": {plain_text(row['reason'])}"
         lines.append(Line(f"Its own verdict is '{plain_text(row['verdict'])}'{reason}."))
     return lines
@@ -215,7 +215,7 @@ def _tie_sentence(tied: Sequence[str]) -> str:
 
 
 def comparisons_table(comparisons: pd.DataFrame) -> Sheet:
-    """comparisons.csv for a person: the rows that carry a verdict, which are those on the metric judged by."""
+    """comparisons.csv for a person: the rows with a verdict, which are those on the metric judged by."""
     judged = comparisons[[not is_missing(cell) for cell in comparisons["verdict"]]]
     rows = judged if len(judged) else comparisons
     columns = [
@@ -229,7 +229,7 @@ def comparisons_table(comparisons: pd.DataFrame) -> Sheet:
             [value(cell) for cell in rows["detectable_difference"].astype(float)],
             "decimal",
             rank=3,
-            legend="could find: the least difference that so many seeds would find in 4 experiments of 5.",
+            legend="could find: the smallest difference that this many seeds would find in 4 of 5 experiments.",
         ),
     ]
     baseline, metric = plain_text(rows["baseline"].iloc[0]), plain_text(rows["metric"].iloc[0])

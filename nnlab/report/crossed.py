@@ -1,4 +1,4 @@
-"""Two things varied, as a grid: crossed factors, or arms and the rates that each was tried at."""
+"""Grids of two varied things: crossed factors, or arms by the rates tried for them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST_ACROSS: Final = 8  # rates; more are a list
 
 
 def crossed_table(summary: pd.DataFrame, factors: Sequence[str], metric: str) -> Sheet:
-    """Every combination of levels by the metric judged by: the last factor across, the others down, the best bold.
+    """The metric judged by for every combination of levels: the last factor across, the others down, the best in bold.
 
     Args:
         summary: rows of summary.csv, the last factor's levels next to each other.
-        factors: their columns, two or more.
+        factors: the columns of the factors, two or more.
         metric: the column of runs.csv that arms were judged by.
     """
     *down, across = factors
@@ -47,7 +47,7 @@ def _level_column(rows: pd.DataFrame, metric: str, header: str, rank: int) -> Co
 
 
 def tuning_table(tuning: pd.DataFrame) -> Sheet:
-    """tuning.csv for a person: arms down, rates across, the rate chosen for each arm marked; a list of many rates."""
+    """tuning.csv for a person: arms down, rates across, the rate chosen for each arm marked; a list if there are many rates."""
     rates = sorted(tuning["lr"].unique())
     if len(rates) > _MOST_ACROSS:
         return records_table(tuning, all_rows=True)
@@ -66,7 +66,7 @@ def tuning_table(tuning: pd.DataFrame) -> Sheet:
     arms = Column("arm", [value(arm) for arm in by_rate[0]["arm"]], folds=True)
     seeds = int(tuning["n"].max())
     title = f"{plain_text(metric)} by arm and rate, mean over {seeds} tuning seed{'s' * (seeds > 1)}"
-    lost = [Line("lost: a seed or more diverged.")] if (tuning["n_lost"] > 0).any() else []
+    lost = [Line("lost: at least one seed diverged.")] if (tuning["n_lost"] > 0).any() else []
     return Sheet([arms, *columns], title=title, lines=[Line("*: the rate chosen."), *lost])
 
 

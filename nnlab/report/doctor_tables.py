@@ -1,4 +1,4 @@
-"""What `nnlab doctor` found as two tables: the machine, and the self-check."""
+"""The findings of `nnlab doctor` as two tables: the machine, and the self-check."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nnlab.report.text import plain_text
 if TYPE_CHECKING:
     import pandas as pd
 
-_TITLE: Final = "the largest relative difference between batched runs and a plain_text torch.optim loop"
+_TITLE: Final = "the largest relative difference between batched runs and a plain torch.optim loop"
 
 
 def doctor_sheets(rows: pd.DataFrame) -> list[Sheet]:
-    """The machine's facts, and a line for each model and optimizer with the largest difference by engine and type."""
+    """The facts of the machine, and for each model and optimizer the largest difference by engine and dtype."""
     machine = rows[rows["about"] == "machine"]
     facts = [Column("machine", _texts(machine, "name")), Column("", _texts(machine, "value"), folds=True)]
     return [Sheet(facts), _checks_sheet(rows[rows["about"] != "machine"])]
@@ -47,16 +47,14 @@ def _difference_column(key: tuple[str, str], groups: list[tuple[str, pd.DataFram
 
 
 def _lines(rows: pd.DataFrame) -> list[Line]:
-    """What is wrong, what was allowed, what an engine does not take."""
+    """Lines on what is wrong, what was allowed, and what an engine does not batch."""
     wrong = rows[rows["verdict"] == "wrong"]
     lines = [
         Line(f" {_finding(row)}", f"{plain_text(row['name'])}, {row['engine']}, {row['dtype']}:", "red")
         for _, row in wrong.iterrows()
     ]
     if not len(wrong):
-        lines.append(
-            Line(f": {len(rows[rows['verdict'] == 'ok'])} checks.", "Every batched run is the plain_text loop's")
-        )
+        lines.append(Line(f": {len(rows[rows['verdict'] == 'ok'])} checks.", "Every batched run equals its plain loop"))
     allowed = rows.drop_duplicates("dtype")[["dtype", "tolerance"]].itertuples(index=False)
     said = ", ".join(f"{number(tolerance, 2)} in {dtype}" for dtype, tolerance in allowed)
     lines.append(Line(f"Allowed for rounding: {said}.", style="dim"))

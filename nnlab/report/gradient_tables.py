@@ -1,4 +1,4 @@
-"""The check of gradients as tables and for build servers: what is right in few lines, what is wrong in full."""
+"""Checks of gradients as tables, and as XML for build servers: right gradients in few lines, wrong ones in full."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nnlab.report.text import plain_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MOST_SUBJECTS: Final = 30  # more are told by their kind: activation, loss, layer
+_MOST_SUBJECTS: Final = 30  # more are grouped by their kind: activation, loss, layer
 _MOST_CAUSES: Final = 20
 _NAMED_KINKS: Final = 40
 _DIGITS: Final = 6
@@ -25,14 +25,14 @@ _ORDER: Final = ("wrong", "kink", "ok")
 
 
 def gradient_sheets(rows: pd.DataFrame, *, title: str = "", all_rows: bool = False) -> list[Sheet]:
-    """gradcheck.csv for a person: a line for each tensor of one subject, each of some subjects, or each kind of many.
+    """gradcheck.csv for a person: a row for each tensor of one subject, each of several subjects, or each kind of many.
 
-    What is wrong is always shown tensor by tensor, with its worst entry and the likely cause; kinks are named.
+    Wrong gradients are always shown tensor by tensor, with the worst entry and the likely cause; subjects at a kink are named.
 
     Args:
         rows: of gradcheck.csv, at least one.
         title: what was checked, and how.
-        all_rows: a line for each tensor, however many there are.
+        all_rows: show a row for each tensor, however many there are.
     """
     num_subjects = rows["subject"].nunique()
     if num_subjects == 1 or all_rows:
@@ -45,7 +45,7 @@ def gradient_sheets(rows: pd.DataFrame, *, title: str = "", all_rows: bool = Fal
 
 
 def _summary_sheet(rows: pd.DataFrame, by: pd.Series[str], *, title: str, lines: Sequence[Line]) -> Sheet:
-    """A line for each group of rows: how many, how they fared, the largest error of those that pass."""
+    """A row for each group of gradients: its verdict, the counts, and the largest error of those that pass."""
     groups = [(str(name), part) for name, part in rows.groupby(by, sort=False)]
     passed = [part.loc[part["verdict"] == "ok", "max_rel_error"].astype(float).max() for _, part in groups]
     verdicts = [next(word for word in _ORDER if (part["verdict"] == word).any()) for _, part in groups]
@@ -73,7 +73,7 @@ def _count_column(word: str, groups: Sequence[tuple[str, pd.DataFrame]]) -> Colu
 
 
 def _tensor_sheet(rows: pd.DataFrame, *, title: str, lines: Sequence[Line], all_rows: bool = False) -> Sheet:
-    """A line for each tensor and check: the worst entry, what was given there and what differences say."""
+    """A row for each tensor and check: its worst entry, with the gradient given there and the one by differences."""
     matter = [place for place, word in enumerate(rows["verdict"]) if word != "ok"]
     kept, gaps = kept_rows(len(rows), matter, all_rows=all_rows)
     shown = rows.iloc[kept]
@@ -94,7 +94,7 @@ def _tensor_sheet(rows: pd.DataFrame, *, title: str, lines: Sequence[Line], all_
     return Sheet([c for c in columns if says_something(c)], title=plain_text(title), lines=lines, gaps=gaps)
 
 
-_LEGEND: Final = "worst entry: its index, counted from 0; the gradient given there, and what differences say."
+_LEGEND: Final = "worst entry: its index, counted from 0; the gradient given there, and the one by differences."
 
 
 def _number_cells(rows: pd.DataFrame, name: str, digits: int) -> list[str]:
@@ -129,7 +129,7 @@ def _verdict_lines(rows: pd.DataFrame) -> list[Line]:
 
 
 def place(row: pd.Series[Any], *, several: bool) -> str:
-    """`subject weight[2,1]`: where the worst entry is."""
+    """The place of the worst entry: `subject weight[2,1]`."""
     index = "" if is_missing(row["worst_index"]) else f"[{plain_text(row['worst_index'])}]"
     tensor = "" if is_missing(row["parameter"]) else f"{plain_text(row['parameter'])}{index}"
     check = "" if row["check"] == "reverse" else f"({plain_text(row['check'])})"
@@ -137,7 +137,7 @@ def place(row: pd.Series[Any], *, several: bool) -> str:
 
 
 def curve_sheet(curves: pd.DataFrame) -> Illustrated:
-    """steps.csv for a person: the error of each tensor at each step, and the V drawn in powers of ten."""
+    """steps.csv for a person: the error of each tensor at each step, and the V-shaped curve in powers of ten."""
     named = [(plain_text(name), part) for name, part in curves.groupby("parameter", sort=False)]
     first = named[0][1]
     columns = [
@@ -151,12 +151,12 @@ def curve_sheet(curves: pd.DataFrame) -> Illustrated:
 
 
 def _logarithms(named: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """One column for each tensor, over the step, both in powers of ten."""
+    """The curves in powers of ten: the step, and a column of errors for each tensor."""
     drawn: dict[str, Any] = {}
     for name, curve in named:
         ascending = curve.sort_values("step")
         drawn.setdefault("log10 step", np.log10(ascending["step"].to_numpy(dtype=float)))
-        # No error at all has no logarithm: the point is left out.
+        # An error of 0 has no logarithm: the point is left out.
         errors = ascending["error"].to_numpy(dtype=float)
         logs = np.log10(errors, out=np.full_like(errors, -np.inf), where=errors > 0)
         drawn[f"log10 error {name}".rstrip()] = logs.round(3)
@@ -164,7 +164,7 @@ def _logarithms(named: Sequence[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def chain_sheets(rows: pd.DataFrame, *, title: str) -> list[Sheet]:
-    """The chain rule for a person: numbers forward and back, single steps, paths, and their sums beside autograd's."""
+    """chain.csv for a person: the numbers forward and back, single steps, paths, and their sums beside autograd's."""
     numbers, steps, paths, sums = (rows[rows["row"] == kind] for kind in ("number", "step", "path", "sum"))
     output = plain_text(numbers["name"].iloc[-1])
     return [
@@ -212,7 +212,7 @@ def _sum_sheet(sums: pd.DataFrame, output: str) -> Sheet:
 
 
 def junit(rows: pd.DataFrame) -> bytes:
-    """The rows as JUnit's XML: a suite for each subject, a case for each check of a tensor, a failure for each wrong one."""
+    """The rows as JUnit XML: a suite for each subject, a case for each check of a tensor, a failure for each wrong gradient."""
     suites = ElementTree.Element("testsuites", _counts(rows, "nnlab gradcheck"))
     for name, part in rows.groupby("subject", sort=False):
         suite = ElementTree.SubElement(suites, "testsuite", _counts(part, plain_text(name)))

@@ -1,4 +1,4 @@
-"""Losses compared by every metric that belongs to none of them, and what each loss is."""
+"""Losses compared by every metric that no loss owns, and the properties of each loss."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ABOUT: Final = ("link", "estimates", "torch_class")
-_MUCH_ALIKE: Final = ("macro_f1", "balanced_accuracy")  # accuracy's like: where room is short they go before the others
+_MUCH_ALIKE: Final = (
+    "macro_f1",
+    "balanced_accuracy",
+)  # close to accuracy: where room is short they go before the others
 _NOT_APPLICABLE: Final = "n/a"
 
 
 def metrics_table(summary: pd.DataFrame) -> Sheet:
-    """The matrix loss x metric: on the test part, or on validation where there is no test.
+    """The matrix loss x metric: on the test part, or on validation if there is no test part.
 
     Args:
         summary: rows of compare-loss's summary.csv.
@@ -33,7 +36,7 @@ def metrics_table(summary: pd.DataFrame) -> Sheet:
     losses = Column("loss", [value(cell) for cell in summary["arm"]], folds=True)
     columns = [c for c in (losses, *measured, *_loss_columns(summary, first_rank=len(METRICS))) if says_something(c)]
     words = {"test": "the test part", "val": "the validation part (there is no test part)"}[part]
-    return Sheet(columns, title=f"The same by every metric that no loss owns, on {words}", lines=_gap_lines(measured))
+    return Sheet(columns, title=f"Every metric that no loss owns, on {words}", lines=_gap_lines(measured))
 
 
 def _metric_column(summary: pd.DataFrame, part: str, metric: str, *, rank: int) -> Column:
@@ -56,10 +59,10 @@ def _loss_columns(summary: pd.DataFrame, *, first_rank: int) -> list[Column]:
 
 
 def _gap_lines(measured: list[Column]) -> list[Line]:
-    """Why cells have no number."""
+    """Lines that say why a cell has no number."""
     cells = {cell for column in measured for cell in column.cells}
     words = {
-        _NOT_APPLICABLE: "that loss's scores are no probabilities.",
+        _NOT_APPLICABLE: "that loss's scores are not probabilities.",
         MISSING: "a run diverged, so there is no mean.",
     }
     return [Line(f"{sign}: {why}") for sign, why in words.items() if sign in cells]

@@ -1,4 +1,4 @@
-"""Sheets as GitHub's Markdown: a table for a paper or a pull request, with what is said below it."""
+"""Sheets as GitHub's Markdown: a table for a paper or a pull request, with the lines below it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
     from nnlab.report.sheets import Sheet
 
-# An underscore within a word is no emphasis on GitHub; elsewhere it may be.
+# An underscore within a word is not emphasis on GitHub; elsewhere it may be.
 _SPECIAL: Final = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
 
 
 def escape(text: str) -> str:
-    """`text` so that Markdown shows it as it is."""
+    """Escape `text`, so that Markdown shows it as it is."""
     return _SPECIAL.sub(lambda match: "\\" + match[0], text)
 
 
 def markdown(sheet: Sheet) -> str:
-    """The whole sheet, every column of it; rows and columns that the sheet leaves out are said below."""
+    """The sheet as Markdown, with every column; a line below counts the rows and columns that the sheet itself leaves out."""
     rows = [
         _row([escape(column.name) for column in sheet.columns]),
         _row(["---:" if column.align == "decimal" else "---" for column in sheet.columns]),

@@ -1,7 +1,7 @@
-"""A table before it is drawn: columns of text, each knowing how much it matters.
+"""A table before it is drawn: columns of text, each with its importance.
 
-A sheet is drawn as wide as it is given room: columns that matter least go first, words are never cut, and what is not
-shown is said. The same sheet is Markdown for a paper. All text is literal: nothing in a cell is read as markup.
+A sheet is fitted to the width that it is given: the least important columns go first, words are never cut, and a line says
+what is not shown. The same sheet can be written as Markdown. All text is literal: nothing in a cell is read as markup.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _LEAST_FOLD: Final = 20  # a name folds to this width before another column goes
 _READABLE: Final = 100  # lines of prose are no longer than this
-_NAMED_MISSING: Final = 4  # so many columns left out are named, more are counted
+_NAMED_MISSING: Final = 4  # up to this many missing columns are named, more are counted
 _ASCII_HEAD: Final = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
@@ -37,13 +37,13 @@ class Column:
 
     Attributes:
         header: may have several lines.
-        cells: one a row.
-        align: `decimal` puts the points of numbers above each other.
-        rank: 0 always stays; of the others the largest goes first where room is short.
-        styles: a Rich style for each cell; none where empty.
-        narrow: shorter cells, used before any column goes; none where empty.
+        cells: one for each row.
+        align: `decimal` aligns numbers at their points.
+        rank: 0 always stays; of the others, the largest goes first if room is short.
+        styles: a Rich style for each cell; empty for none.
+        narrow: shorter cells, used before any column goes; empty for none.
         folds: long cells continue on the next line, as names do.
-        legend: a few words below the table on what the column means.
+        legend: the meaning of the column in a few words, shown below the table.
     """
 
     header: str
@@ -62,18 +62,18 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Of the widest line."""
+        """The width of its widest line."""
         return max(cell_len(text) for text in [*self.header.split("\n"), *self.cells])
 
     @property
     def least_width(self) -> int:
-        """What it can be drawn in without cutting a word."""
+        """The least width in which it can be drawn without cutting a word."""
         return min(self.width, max(_LEAST_FOLD, cell_len(self.header))) if self.folds else self.width
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of prose below a sheet; `lead` is its first words, which the eye should find."""
+    """A line of prose below a sheet; `lead` is its first words, in bold."""
 
     text: str
     lead: str = ""
@@ -82,16 +82,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Columns, and what is to be said below them.
+    """Columns, with a title above and prose below.
 
     Attributes:
         columns: in the order shown, all of one length.
-        row_styles: a Rich style for each row; none where empty.
+        row_styles: a Rich style for each row; empty for none.
         title: one line above.
         lines: prose below.
-        gaps: how many rows are left out before the row of this index.
+        gaps: index of a row -> number of rows left out before it.
         num_unlisted: columns of the file that the sheet leaves out at any width.
-        meanings: by a column's name, what it means; said below of the columns shown.
+        meanings: name of a column -> its meaning, given below the sheet if the column is shown.
     """
 
     columns: Sequence[Column]
@@ -134,7 +134,7 @@ def _ascii_sheet(sheet: Sheet) -> Sheet:
 
 
 def _align_numbers(column: Column) -> Column:
-    """The column with its numbers' points above each other, flush right with its header."""
+    """The column with its numbers aligned at their points, flush right with its header."""
     if column.align == "left":
         return column
     width = max(map(cell_len, column.header.split("\n")))
@@ -143,7 +143,7 @@ def _align_numbers(column: Column) -> Column:
 
 
 def fit_columns(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that fit: cells are shortened before a column goes, those of the least important columns first."""
+    """The columns that fit into `width`: cells are shortened before any column goes, the least important columns first."""
     shown = list(columns)
     for i in sorted(range(len(shown)), key=lambda i: -shown[i].rank):
         if _least_width(shown) > width and shown[i].narrow:
@@ -178,7 +178,7 @@ def _table(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Ta
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Each column's width: those that fold share what the others leave."""
+    """The width of each column: those that fold share the room that the others leave."""
     spare = max(0, width - _least_width(columns))
     widths = []
     for column in columns:
@@ -189,7 +189,7 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
 
 
 def _fold(column: Column, row: int, width: int) -> str:
-    """A cell in lines of at most `width`, broken after a sign that separates where there is one."""
+    """A cell in lines of at most `width`, broken after a separator if there is one."""
     text = column.cells[row]
     if not column.folds or cell_len(text) <= width:
         return text
@@ -208,7 +208,7 @@ def _prose(line: Line, options: ConsoleOptions) -> Constrain:
 
 
 def lines_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
-    """What a sheet says when these of its columns are shown: its own lines, their legends, what can't be seen."""
+    """The lines below a sheet of which these columns are shown: its own, the legends, what is left out, the meanings."""
     return [*sheet.lines, *_legend_lines(shown), *_omission_lines(sheet, shown), *_meaning_lines(sheet, shown)]
 
 
@@ -223,7 +223,7 @@ def _legend_lines(shown: Sequence[Column]) -> list[Line]:
 
 
 def _omission_lines(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
-    """Which columns and rows are not to be seen, and how to see them."""
+    """The columns and rows that are not shown, and how to see them."""
     lines = []
     names = [column.name for column in sheet.columns if column.name not in {c.name for c in shown}]
     total = len(names) + sheet.num_unlisted

@@ -1,4 +1,4 @@
-"""The manifest: what was asked for, by what it was computed, and on what machine."""
+"""The manifest: what was asked for, what computed it, and on what machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ResolvedSetting:
 
 @dataclass(frozen=True)
 class GitState:
-    """Where the working directory's repository stands: its commit, and whether tracked files differ from it."""
+    """The state of the working directory's repository: its commit, and whether tracked files differ from it."""
 
     commit: str
     dirty: bool
@@ -43,20 +43,20 @@ class GitState:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of an experiment beside its numbers.
+    """What is known of an experiment besides its numbers.
 
     Attributes:
-        identity: what all runs of the directory share; another identity is another directory.
+        identity: the values that all runs of the directory share; another identity needs another directory.
         settings: every setting by name.
         factor: the setting that is varied, if one is.
         versions: of Python and of the libraries that decide numbers.
         threads: tiles computed at once.
-        git: of the working directory; None where it is in no repository.
-        data_hash: of the data's content.
-        file_hashes: of the user's own code files, by path.
-        started, finished: ISO 8601, UTC; not finished: None.
+        git: of the working directory; None outside a repository.
+        data_hash: hash of the data's content.
+        file_hashes: hashes of the user's own code files, by path.
+        started, finished: ISO 8601, UTC; None if not finished.
         seconds: from start to finish.
-        facts: what the study found that has no table: the threshold, the sharpness. Not finite is null.
+        facts: findings that have no table, such as the threshold and the sharpness; null for a number that is not finite.
     """
 
     command: str
@@ -81,21 +81,21 @@ class Manifest:
     platform: str = field(default_factory=platform.platform)
 
     def to_json(self) -> str:
-        """The manifest as the file has it."""
+        """The text of the file."""
         content = {"schema_version": MANIFEST_SCHEMA_VERSION, **asdict(self)}
         return json.dumps(_json_value(content), indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = MANIFEST) -> Manifest:
-        """The manifest that `to_json` wrote.
+        """Read a manifest that `to_json` wrote.
 
         Args:
-            text: the file's.
+            text: of the file.
             where: the file, for messages.
 
         Raises:
-            RefusedError: written by a later nnlab.
-            DataError: no manifest.
+            RefusedError: it was written by a later nnlab.
+            DataError: it is not a manifest.
         """
         try:
             content = json.loads(text)
@@ -104,7 +104,7 @@ class Manifest:
                 return _adapter.validate_python(content)
         except (ValueError, KeyError, TypeError, ValidationError):
             raise DataError(
-                f"{where} is no manifest of nnlab. Give {mention('fresh')} to set its directory aside."
+                f"{where} is not a manifest of nnlab. Give {mention('fresh', True)} to set its directory aside."
             ) from None
         raise RefusedError(
             f"{where} has schema version {schema_version}, and this nnlab reads up to {MANIFEST_SCHEMA_VERSION}. "
@@ -116,7 +116,7 @@ _adapter: Final = TypeAdapter(Manifest)
 
 
 def _json_value(value: object) -> object:
-    """The same in what JSON has: None for a number that is not finite."""
+    """The value in JSON's types, with None for a number that is not finite."""
     if isinstance(value, dict):
         return {key: _json_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -125,18 +125,18 @@ def _json_value(value: object) -> object:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write manifest.json; the old one stays until the new one is whole."""
+    """Write manifest.json; the old file stays until the new one is complete."""
     text = manifest.to_json()
     with replace_file(directory / MANIFEST) as file:
         file.write(text)
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The directory's manifest, or None where it has none.
+    """The directory's manifest, or None if it has none.
 
     Raises:
-        RefusedError: written by a later nnlab.
-        DataError: the file is no manifest.
+        RefusedError: the file was written by a later nnlab.
+        DataError: the file is not a manifest.
     """
     path = directory / MANIFEST
     if not path.exists():
@@ -146,13 +146,13 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 
 def library_versions(*, nnlab: str, torch: str) -> dict[str, str]:
-    """The versions that decide numbers; pandas and numpy are asked for theirs without being imported."""
+    """The versions of the software that decides numbers; those of pandas and numpy are read without importing them."""
     found = {"nnlab": nnlab, "python": platform.python_version(), "torch": torch}
     return found | {name: version(name) for name in ("numpy", "pandas")}
 
 
 def git_state(directory: Path) -> GitState | None:
-    """The state of the repository that `directory` is in; None without one, without git, or where git is slow."""
+    """The state of the repository that `directory` is in; None without one, without git, or if git is slow."""
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         asked = subprocess.run(command, cwd=directory, capture_output=True, timeout=_GIT_TIMEOUT_S, check=True)

@@ -115,7 +115,7 @@ def test_other_settings_are_refused_with_the_difference(folder):
     before = files(folder)
     ended = nnlab(*TWO, "--epochs", 3, "--init", "kaiming_normal", cwd=folder)
     assert ended.code == 5
-    assert "error: out holds another experiment: --epochs: 2 there, 3 now; --init: " in ended.err
+    assert "error: out holds another experiment: --epochs 2 there, --epochs 3 now; --init " in ended.err
     assert "Give another --out or --name, or --fresh to set the old results aside." in ended.err
     assert files(folder) == before
 

@@ -84,9 +84,9 @@ def test_a_brief_estimate_has_one_digit_of_the_longer_side():
 
 
 def test_rates_get_as_many_digits_as_tell_them_apart():
-    assert distinct_numbers(parse_rates("1e-3:10:5", what="--lr")) == ["0.001", "0.01", "0.1", "1", "10"]
+    assert distinct_numbers(parse_rates("1e-3:10:5", what="lr")) == ["0.001", "0.01", "0.1", "1", "10"]
     assert distinct_numbers([0.1, 0.10001]) == ["0.1", "0.10001"]
-    close = parse_rates("0.1,0.10000000000000002", what="--lr")
+    close = parse_rates("0.1,0.10000000000000002", what="lr")
     assert len(set(distinct_numbers(close))) == 2
 
 

@@ -155,7 +155,7 @@ def test_a_table_without_rows_is_read_as_one(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3,4\n1\n1,2,3\n", b"a\n\xff\xfe\n"])
 def test_what_is_no_table_is_refused_in_words(tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(DataError, match=r"t\.csv is no CSV table with a header"):
+    with pytest.raises(DataError, match=r"t\.csv is not a CSV table with a header"):
         read_csv(tmp_path / "t.csv")
 
 

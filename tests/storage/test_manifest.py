@@ -95,7 +95,7 @@ def test_a_manifest_of_a_later_nnlab_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"schema_version": 1}', b'{"schema_version": null}'])
 def test_what_is_no_manifest_is_refused_by_name(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"manifest\.json is no manifest of nnlab"):
+    with pytest.raises(DataError, match=r"manifest\.json is not a manifest of nnlab"):
         read_manifest(tmp_path)
 
 
