@@ -99,7 +99,7 @@ def outcomes(runs: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFra
     return table.reindex(index=list(arms))
 
 
-def worst_for_missing(values: NDArray[np.float64], column: str) -> NDArray[np.float64]:
+def fill_with_worst(values: NDArray[np.float64], column: str) -> NDArray[np.float64]:
     """The values with nan replaced by the worst one, so that in a median every failed run counts against its arm."""
     return np.where(np.isnan(values), -np.inf if higher_is_better(column) else np.inf, values)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.analysis.intervals import interquartile_mean, metric_interval
-from nnlab.analysis.scores import is_loss, measured_metrics, outcomes, worst_for_missing
+from nnlab.analysis.scores import fill_with_worst, is_loss, measured_metrics, outcomes
 from nnlab.analysis.thresholds import num_reached
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def metric_cells(column: str, values: NDArray[np.float64]) -> dict[str, TableCel
     if np.isnan(values).all():
         return dict.fromkeys(f"{column}_{part}" for part in ("mean", "ci_low", "ci_high", "median", "iqm"))
     interval = metric_interval(column, values)
-    ranked = worst_for_missing(values, column)
+    ranked = fill_with_worst(values, column)
     return {
         f"{column}_mean": _metric_cell(column, interval.estimate),
         f"{column}_ci_low": interval.low,

@@ -1,4 +1,4 @@
-"""What all tables share: columns of known words in their colours, columns of numbers, the choice of rows of a long frame."""
+"""Building blocks of all tables: columns of known words in their colours, columns of numbers, the rows of a long frame."""
 
 from __future__ import annotations
 

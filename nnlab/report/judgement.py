@@ -1,4 +1,4 @@
-"""How the arms of a summary were judged: the facts that its rows don't have, from the manifest beside it."""
+"""The basis of a summary: what its arms were judged by, which is in the manifest beside it and not in its rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judging:
-    """How the arms of a summary were judged.
+    """The basis on which the arms of a summary were judged.
 
     Attributes:
         factor: the varied factor's column (`lr`).
@@ -31,7 +31,7 @@ class Judging:
 
 
 def judging_of(manifest: Manifest) -> Judging:
-    """How the arms of an experiment were judged, according to its manifest."""
+    """The basis on which the arms of an experiment were judged, from its manifest."""
     settings = {name: resolved.value for name, resolved in manifest.settings.items()}
     threshold = manifest.facts.get("threshold_loss")
     shared = [_shared_value(name, settings[name], manifest) for name in ("data", "model", "optimizer")]

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ABOUT: Final = ("link", "estimates", "torch_class")
-_MUCH_ALIKE: Final = (
-    "macro_f1",
-    "balanced_accuracy",
-)  # close to accuracy: where room is short they go before the others
+_MUCH_ALIKE: Final = ("macro_f1", "balanced_accuracy")  # close to accuracy: they go first where room is short
 _NOT_APPLICABLE: Final = "n/a"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_LAYERS: Final = 10  # bars of a signal's picture
 _RATE_WIDTH: Final = 12
-_DECADES: Final = 3  # of growth or decay: beyond, a signal explodes or vanishes
+_DECADES: Final = 3  # of growth or decay; beyond them a signal explodes or vanishes
 
 
 def picture_columns(path: Path, manifest: Manifest) -> dict[str, list[str]]:

@@ -33,7 +33,7 @@ _STYLES: Final = ("cyan", "magenta", "yellow", "green")
 
 @dataclass(frozen=True)
 class Illustrated(Sheet):
-    """A sheet with pictures below it, which are shown only in a terminal."""
+    """A sheet with pictures below it, which Markdown leaves out."""
 
     pictures: Sequence[RenderableType] = ()
 
@@ -77,10 +77,10 @@ class _Area:
     def canvas(self) -> Canvas:
         """An empty canvas on which the ends of both limits are dots: plotille's own upper limits lie just outside it."""
 
-        def beyond(ends: tuple[float, float], dots: int) -> float:
+        def outer_limit(ends: tuple[float, float], dots: int) -> float:
             return ends[0] + (ends[1] - ends[0]) * dots / (dots - 1)
 
-        top, right = beyond(self.y, _HEIGHT * _DOTS_Y), beyond(self.x, self.width * _DOTS_X)
+        top, right = outer_limit(self.y, _HEIGHT * _DOTS_Y), outer_limit(self.x, self.width * _DOTS_X)
         return Canvas(self.width, _HEIGHT, self.x[0], self.y[0], right, top)
 
 

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from nnlab.settings import OutputSettings
 
-_LONGEST_SLUG: Final = (
-    30  # characters; two slugs of four-byte characters and the hash stay within the 255 bytes of a file name
-)
+# Characters: two slugs of four bytes a character, and the hash, stay within the 255 bytes of a file name.
+_LONGEST_SLUG: Final = 30
 _MOST_SHOWN: Final = 6
 _ELSEWHERE: Final = f"Give another {mention('out')} or {mention('name')}."
 

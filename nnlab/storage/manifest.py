@@ -43,7 +43,7 @@ class GitState:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of an experiment besides its numbers.
+    """Everything known of an experiment besides its numbers.
 
     Attributes:
         identity: the values that all runs of the directory share; another identity needs another directory.
@@ -81,7 +81,7 @@ class Manifest:
     platform: str = field(default_factory=platform.platform)
 
     def to_json(self) -> str:
-        """The text of the file."""
+        """The manifest as the text of its file."""
         content = {"schema_version": MANIFEST_SCHEMA_VERSION, **asdict(self)}
         return json.dumps(_json_value(content), indent=2, allow_nan=False) + "\n"
 

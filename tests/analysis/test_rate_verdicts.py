@@ -1,4 +1,4 @@
-"""sweep-lr's verdicts, each on the smallest sweep that shows it, and how a grid goes on."""
+"""sweep-lr's verdicts, each on the smallest sweep that shows it, and how a grid is extended."""
 
 import itertools
 import math

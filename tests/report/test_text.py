@@ -1,4 +1,4 @@
-"""What a person's text can do to a terminal, and what stands for the signs that an ASCII one lacks."""
+"""Text from a person is harmless in a terminal, and every sign has a spelling in ASCII."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ with hold_directory(Path(sys.argv[1])):
 
 @contextmanager
 def another_process(directory):
-    """Another process that holds the directory until it is killed or its stdin closed."""
+    """Context manager: another process that holds the directory until it is killed or its stdin is closed."""
     command = [sys.executable, "-c", HOLDING, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
