@@ -133,7 +133,7 @@ def complaint(words: list[str]) -> str:
         with spell_errors(as_flag, asked.origins, asked.config):
             command.check(asked.settings)
     except NnlabError as error:
-        return f"error: {error}"
+        return f"error: {error.respell(as_flag)}"
     except typer.TyperException as error:
         return f"error: {error.format_message()}"
     return ""
@@ -256,8 +256,14 @@ def test_the_columns_of_what_is_explained_are_those_that_are_written():
 
 def test_every_file_that_an_experiment_writes_is_described():
     text = (DOCS / "files.md").read_text(encoding="utf-8")
-    names = [csv_files.RUNS, csv_files.CURVES, csv_files.SUMMARY, csv_files.COMPARISONS, csv_files.TUNING]
+    names = [
+        csv_files.RUNS_CSV,
+        csv_files.CURVES_CSV,
+        csv_files.SUMMARY_CSV,
+        csv_files.COMPARISONS_CSV,
+        csv_files.TUNING_CSV,
+    ]
     of_checks = (answers.GRADCHECK, answers.STEPS, answers.CHAIN, answers.NEURON)
-    for name in (*names, csv_files.LAYERS, *of_checks, MANIFEST, JOURNAL):
+    for name in (*names, csv_files.LAYERS_CSV, *of_checks, MANIFEST, JOURNAL):
         assert f"\n## {name}\n" in text
         assert f"\n| `{name}` |" in text

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from nnlab.core.errors import PartialError
 from nnlab.core.spelling import as_flag, spell
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,4 +200,4 @@ def _say(text: Text, *, no_color: bool) -> None:
 
 def _legible(message: str) -> str:
     """The message with control characters escaped; its lines stay lines."""
-    return "\n".join(map(plain, message.split("\n")))
+    return "\n".join(map(plain_text, message.split("\n")))

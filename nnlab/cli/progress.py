@@ -16,7 +16,7 @@ from rich.console import Console
 from nnlab.analysis.scores import higher_is_better
 from nnlab.cli.output import readers_may_leave
 from nnlab.report.cells import number
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class ProgressBar:
         self._epochs = max(epochs, 1)
         self._num_runs, self._num_done, self._num_diverged, self._num_failed = num_runs, 0, 0, 0
         self._work_done = 0
-        self._metric, self._factor = metric, plain(factor)
+        self._metric, self._factor = metric, plain_text(factor)
         self._scores: dict[str, list[float]] = {arm: list(scores) for arm, scores in earlier.items()}
         self._lock = threading.Lock()
         self._quiet = quiet
@@ -140,7 +140,7 @@ def _arm(arm: str) -> str:
     try:
         return number(float(arm), 3)
     except ValueError:
-        return plain(arm)
+        return plain_text(arm)
 
 
 def _bar(*, no_color: bool) -> rich_progress.Progress:

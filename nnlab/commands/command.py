@@ -10,7 +10,7 @@ from nnlab.experiments.carry_out import ask, carry_out
 from nnlab.experiments.study import Study
 from nnlab.report.results import ResultsView, no_sheets, summary_sheet, view_results
 from nnlab.settings import CompareSettings, DisplaySettings, ExperimentSettings, OutputSettings, Settings
-from nnlab.storage.csv_files import SUMMARY, TUNING
+from nnlab.storage.csv_files import SUMMARY_CSV, TUNING_CSV
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,13 +128,13 @@ class ExperimentCommand(Generic[E]):
     ) -> Answer:
         """The answer that a results directory holds."""
         notes, remarks = view.manifest.notes, [f"Files: {view.path}"]
-        tuning = view.path / TUNING
+        tuning = view.path / TUNING_CSV
         if view.has_grids and tuning.exists() and not output.is_for_a_person:
             remarks.append(f"Every rate that was tried: {tuning}")
         return Answer(
             view.summary,
             lambda: [summary_sheet(view).with_notes(notes), *self.further_sheets(view)],
-            csv=(view.path / SUMMARY).read_bytes(),
+            csv=(view.path / SUMMARY_CSV).read_bytes(),
             notes=notes,
             remarks=remarks,
             failure=failure,

@@ -12,10 +12,11 @@ from nnlab.core.spec import Spec
 from nnlab.experiments.comparing import compare_arms, plan_comparison
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.factors import key_factor, setting_factor
-from nnlab.experiments.study import Cell, Conclusion, Evidence, Study
+from nnlab.experiments.study import Conclusion, Evidence, Study
 from nnlab.report.results import comparison_grids
 from nnlab.settings import CompareSettings, SpecSetting, WholeSetting, setting
 from nnlab.settings.readers import OptionalCountList, SpecList
+from nnlab.settings.run_records import TableCell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +100,7 @@ def _verdict(layers: pd.DataFrame, runs: pd.DataFrame, arm: str, first_losses: M
     return found.verdict, found.reason
 
 
-def _num_trained(runs: pd.DataFrame, arm: str) -> dict[str, Cell]:
+def _num_trained(runs: pd.DataFrame, arm: str) -> dict[str, TableCell]:
     """How many of an arm's runs got anywhere: ended at least 5 % below the best constant predictor."""
     of_arm = runs[runs["arm"] == arm]
     done = of_arm[of_arm["status"] == "done"]
@@ -107,7 +108,7 @@ def _num_trained(runs: pd.DataFrame, arm: str) -> dict[str, Cell]:
     return {"n_trained": int((done["train_loss"].astype(float) < (1 - TRAINED) * constant).sum())}
 
 
-def _signal(layers: pd.DataFrame, arm: str) -> dict[str, Cell]:
+def _signal(layers: pd.DataFrame, arm: str) -> dict[str, TableCell]:
     """The signal from the first to the last layer, forward, and from the last to the first, back: medians over seeds."""
     start = layers[(layers["arm"] == arm) & (layers["epoch"] == 0)].astype(
         {"between_sample_sd": float, "delta_rms": float}

@@ -58,7 +58,7 @@ def answer(given: Given[DoctorSettings, DisplaySettings], watcher: Watcher) -> A
     rows = examined(given.settings.device)
 
     def sheets() -> Sequence[Sheet]:
-        from nnlab.report.doctor import doctor_sheets
+        from nnlab.report.doctor_tables import doctor_sheets
 
         return doctor_sheets(rows)
 

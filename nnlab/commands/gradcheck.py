@@ -293,12 +293,12 @@ def _check_answer(
     check: Check, found: Checked, given: Given[GradcheckSettings, GradcheckOutputSettings], path: Path
 ) -> Answer:
     if given.output.format == "junit":
-        from nnlab.report.gradcheck import junit
+        from nnlab.report.gradient_tables import junit
 
         return Answer(found.rows, list, document=junit(found.rows), is_wrong=not found.ok)
 
     def sheets() -> Sequence[Sheet]:
-        from nnlab.report.gradcheck import curve_sheet, gradient_sheets
+        from nnlab.report.gradient_tables import curve_sheet, gradient_sheets
 
         title = f"{check.words}; {check.method.dtype}, {', '.join(check.method.checks)}"
         shown = gradient_sheets(found.rows, title=title, all_rows=given.settings.all)
@@ -333,7 +333,7 @@ def _explanation_answer(given: Given[GradcheckSettings, GradcheckOutputSettings]
     notes = (agrees if chain.ok else "The sum over paths, autograd and differences do not agree.",)
 
     def sheets() -> Sequence[Sheet]:
-        from nnlab.report.gradcheck import chain_sheets
+        from nnlab.report.gradient_tables import chain_sheets
 
         *first, last = chain_sheets(rows, title=title)
         return [*first, last.with_notes(notes)]

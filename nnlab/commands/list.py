@@ -32,7 +32,7 @@ def answer(given: Given[ListSettings, DisplaySettings], watcher: Watcher) -> Ans
 
 
 def _kinds() -> Answer:
-    from nnlab.report.ingredients import kinds_table
+    from nnlab.report.ingredient_tables import kinds_table
 
     rows = kinds_frame()
     return Answer(rows, lambda: [kinds_table(rows)])
@@ -40,14 +40,14 @@ def _kinds() -> Answer:
 
 def _names(kind: str) -> Answer:
     rows = names_frame(kind)
-    from nnlab.report.ingredients import names_table
+    from nnlab.report.ingredient_tables import names_table
 
     return Answer(rows, lambda: [names_table(rows)])
 
 
 def _ingredient(kind: str, name: str) -> Answer:
     properties, portrait = ingredient(kind, name)
-    from nnlab.report.ingredients import ingredient_table
+    from nnlab.report.ingredient_tables import ingredient_table
 
     table = partial(ingredient_table, properties, kind=kind, name=name)
     return Answer(

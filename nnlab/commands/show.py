@@ -13,7 +13,7 @@ from nnlab.core.errors import DataError
 from nnlab.experiments.answer_files import CHAIN, GRADCHECK, NEURON
 from nnlab.report.results import ResultsView, summary_sheet, view_results
 from nnlab.settings import DisplaySettings, Settings, argument, setting
-from nnlab.storage.csv_files import COMPARISONS, CURVES, RUNS, SUMMARY, read_csv
+from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, RUNS_CSV, SUMMARY_CSV, read_csv
 from nnlab.storage.manifest import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _file_answer(path: Path, *, all_rows: bool, remarks: Sequence[str] = ()) -> 
     if not path.exists():
         raise DataError(f"There is no {str(path)!r} here: neither a results directory nor a CSV file.")
     rows = read_csv(path)
-    if path.name == SUMMARY and (manifest := read_manifest(path.parent)) is not None:
+    if path.name == SUMMARY_CSV and (manifest := read_manifest(path.parent)) is not None:
         view = ResultsView(path.parent, manifest, all_rows=all_rows)
         return Answer(rows, lambda: [summary_sheet(view, with_pictures=False)])
     return _rows_answer(rows, name=path.name, all_rows=all_rows, remarks=remarks)
@@ -102,8 +102,8 @@ def _rows_answer(rows: pd.DataFrame, *, name: str = "", all_rows: bool, remarks:
         from nnlab.report.arms import comparisons_table
         from nnlab.report.records import curves_table, records_table, runs_table
 
-        tables: Mapping[str, Callable[..., Sheet]] = {RUNS: runs_table, CURVES: curves_table}
-        if name == COMPARISONS:
+        tables: Mapping[str, Callable[..., Sheet]] = {RUNS_CSV: runs_table, CURVES_CSV: curves_table}
+        if name == COMPARISONS_CSV:
             return [comparisons_table(rows)]
         return [tables.get(name, records_table)(rows, all_rows=all_rows)]
 

@@ -25,7 +25,7 @@ from nnlab.experiments.watching import Watcher
 from nnlab.ingredients.resolve import own_files
 from nnlab.settings import ExperimentSettings, OutputSettings
 from nnlab.settings.given import Given
-from nnlab.storage.csv_files import TUNING, runs_frame, write_csv
+from nnlab.storage.csv_files import TUNING_CSV, runs_frame, write_csv
 from nnlab.storage.directory import directory_for, open_results
 from nnlab.storage.journal import Journal, journal_row
 from nnlab.storage.manifest import Manifest, library_versions, read_manifest, utc_now, write_manifest
@@ -169,7 +169,7 @@ class _Work(Generic[S]):
         if self.experiment.tuning is not None:
             work, notes = self._tune(training)
             training = None
-        runs, done = work.experiment.runs, self.journal.done()
+        runs, done = work.experiment.runs, self.journal.finished_run_ids()
         missing = [run for run in runs if run.run_id not in done]
         self.watcher.tell(f"{len(missing)} of {len(runs)} runs to train; they are recorded in {self.journal.path}")
         if missing and training is None:
@@ -179,7 +179,7 @@ class _Work(Generic[S]):
         return self._completion(runs)
 
     def _completion(self, runs: Sequence[Run]) -> Completion:
-        failed = {run.run_id for run in runs} - self.journal.done()
+        failed = {run.run_id for run in runs} - self.journal.finished_run_ids()
         reason = next((run.reason for run in self.journal.read(failed, curves=False)), "")
         return Completion(len(runs), len(failed), reason)
 
@@ -187,14 +187,14 @@ class _Work(Generic[S]):
         """The work with each arm at its best rate, found by the tuning runs; and notes on the search."""
         import pandas as pd
 
-        wanted, done = tuning_runs(self.experiment), self.journal.done()
+        wanted, done = tuning_runs(self.experiment), self.journal.finished_run_ids()
         missing = [run for run in wanted if run.run_id not in done]
         if missing:
             training = training or _rehearsal(self.experiment, missing, self.watcher)
             self._train(training, self._manifest(read_manifest(self.path)))
         frame = runs_frame(self.journal, wanted, task=self.experiment.dataset.task)
         found = tune(self.experiment, frame)
-        write_csv(self.path / TUNING, pd.DataFrame(found.rows, dtype=object))
+        write_csv(self.path / TUNING_CSV, pd.DataFrame(found.rows, dtype=object))
         return replace(self, experiment=found.experiment), tuple(found.notes)
 
     def _train_and_conclude(self, training: Training | None, notes: tuple[str, ...]) -> None:
@@ -209,7 +209,7 @@ class _Work(Generic[S]):
                 facts |= {"engines": [choice.reason for choice in training.choices]} if training.choices else {}
             elif old is None or old.finished is None:
                 measurement.begin()
-            if measurement.has_begun and self.journal.done():
+            if measurement.has_begun and self.journal.finished_run_ids():
                 facts |= measurement.facts()
                 self.watcher.end_phase("measurements beside the runs")
         conclusion = write_conclusion(self.question.study, self.experiment, self.journal, self.path, facts)

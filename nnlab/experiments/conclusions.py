@@ -11,10 +11,10 @@ from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.study import Conclusion, Evidence, Facts, Study
 from nnlab.settings import ExperimentSettings
 from nnlab.storage.csv_files import (
-    COMPARISONS,
-    CURVES,
-    LAYERS,
-    SUMMARY,
+    COMPARISONS_CSV,
+    CURVES_CSV,
+    LAYERS_CSV,
+    SUMMARY_CSV,
     layers_frame,
     read_csv,
     runs_frame,
@@ -52,17 +52,17 @@ def write_conclusion(study: Study[S], experiment: Experiment, journal: Journal, 
     if experiment.probes is not None:
         layers = layers_frame(journal, runs)
         if layers.empty:
-            (path / LAYERS).unlink(missing_ok=True)
+            (path / LAYERS_CSV).unlink(missing_ok=True)
         else:
-            write_csv(path / LAYERS, layers)
-    curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+            write_csv(path / LAYERS_CSV, layers)
+    curves = read_csv(path / CURVES_CSV, columns=_CURVES_NEEDED)
     conclusion = study.conclude(experiment, Evidence(frame, curves, facts, layers))
     write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
     if conclusion.comparisons:
-        write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons, dtype=object))
+        write_csv(path / COMPARISONS_CSV, pd.DataFrame(conclusion.comparisons, dtype=object))
     else:  # left by an earlier command with more seeds
-        (path / COMPARISONS).unlink(missing_ok=True)
-    write_csv(path / SUMMARY, pd.DataFrame(conclusion.summary, dtype=object))
+        (path / COMPARISONS_CSV).unlink(missing_ok=True)
+    write_csv(path / SUMMARY_CSV, pd.DataFrame(conclusion.summary, dtype=object))
     return conclusion
 
 

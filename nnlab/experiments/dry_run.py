@@ -48,7 +48,7 @@ def plan_frame(question: Question[E]) -> tuple[pd.DataFrame, str]:
     experiment, path = question.experiment, question.path
     journal = Journal(path) if path.is_dir() else None
     search, runs = planned_runs(experiment, journal)
-    done = journal.done() if journal is not None else frozenset()
+    done = journal.finished_run_ids() if journal is not None else frozenset()
     missing = [run for run in (*search, *runs) if run.run_id not in done]
     training = Training(missing, experiment.settings, experiment.dataset)
     plan: dict[str, object] = {"arms": len(experiment.arms)}
@@ -68,7 +68,7 @@ def planned_runs(experiment: Experiment, journal: Journal | None) -> tuple[Seque
     if experiment.tuning is None:
         return (), experiment.runs
     search = tuning_runs(experiment)
-    if journal is not None and journal.done() >= {run.run_id for run in search}:
+    if journal is not None and journal.finished_run_ids() >= {run.run_id for run in search}:
         experiment = tune(experiment, runs_frame(journal, search, task=experiment.dataset.task)).experiment
     return search, experiment.runs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nnlab.settings import OutputSettings, Settings
 from nnlab.settings.given import Given
-from nnlab.storage.directory import canonical
-from nnlab.storage.manifest import Manifest, Resolved, git_state, utc_now
+from nnlab.storage.directory import canonical_json
+from nnlab.storage.manifest import Manifest, ResolvedSetting, git_state, utc_now
 
 
 def new_manifest(
@@ -39,8 +39,8 @@ def new_manifest(
     """
     return Manifest(
         command=command,
-        identity=json.loads(canonical(identity)),
-        settings={name: Resolved(value, given.origins[name]) for name, value in settings.as_json().items()},  # type: ignore[arg-type]
+        identity=json.loads(canonical_json(identity)),
+        settings={name: ResolvedSetting(value, given.origins[name]) for name, value in settings.as_json().items()},  # type: ignore[arg-type]
         factor=factor,
         arms=arms,
         seeds=seeds,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from nnlab.core.errors import DataError
 from nnlab.core.spelling import as_keyword, spell
-from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
+from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, LAYERS_CSV, RUNS_CSV, SUMMARY_CSV, TUNING_CSV, read_csv
 from nnlab.storage.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -50,16 +50,16 @@ class Results:
         """
         path = Path(path)
         manifest = read_manifest(path)
-        if manifest is None or manifest.finished is None or not (path / SUMMARY).exists():
+        if manifest is None or manifest.finished is None or not (path / SUMMARY_CSV).exists():
             raise DataError(f"{path} holds no finished results. Run its command again, or name another directory.")
         return cls(
             path=path,
-            summary=read_csv(path / SUMMARY),
-            runs=read_csv(path / RUNS),
-            curves=read_csv(path / CURVES),
-            comparisons=_table(path / COMPARISONS),
-            tuning=_table(path / TUNING),
-            layers=_table(path / LAYERS),
+            summary=read_csv(path / SUMMARY_CSV),
+            runs=read_csv(path / RUNS_CSV),
+            curves=read_csv(path / CURVES_CSV),
+            comparisons=_table(path / COMPARISONS_CSV),
+            tuning=_table(path / TUNING_CSV),
+            layers=_table(path / LAYERS_CSV),
             manifest=manifest,
         )
 

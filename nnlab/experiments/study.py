@@ -10,13 +10,13 @@ from pydantic import JsonValue
 
 from nnlab.experiments.experiment import Experiment
 from nnlab.settings import ExperimentSettings
+from nnlab.settings.run_records import TableCell
 
 if TYPE_CHECKING:
     import pandas as pd
 
 S = TypeVar("S", bound=ExperimentSettings)
 
-Cell = str | int | float | bool | None
 Facts = Mapping[str, JsonValue]
 
 
@@ -33,9 +33,9 @@ class Conclusion:
         best_arm: the arm chosen, or None.
     """
 
-    summary: Sequence[Mapping[str, Cell]]
+    summary: Sequence[Mapping[str, TableCell]]
     steps_to_threshold: Mapping[str, float] = field(default_factory=dict)
-    comparisons: Sequence[Mapping[str, Cell]] = ()
+    comparisons: Sequence[Mapping[str, TableCell]] = ()
     facts: Facts = field(default_factory=dict)
     notes: Sequence[str] = ()
     best_arm: str | None = None

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from nnlab.core.spelling import mention
 from nnlab.experiments.experiment import Arm, Experiment, runs_of
-from nnlab.settings.run_records import Run
+from nnlab.settings.run_records import Run, TableCell
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from nnlab.experiments.study import Cell
 
 
 def tuning_arm(arm: str, lr: float) -> str:
@@ -50,7 +48,7 @@ class Tuned:
     """
 
     experiment: Experiment
-    rows: Sequence[dict[str, Cell]]
+    rows: Sequence[dict[str, TableCell]]
     notes: Sequence[str]
 
 
@@ -99,7 +97,7 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'s' * (count > 1)}"
 
 
-def _row(arm: str, lr: float, of_rate: pd.DataFrame, metric: str, chosen: float) -> dict[str, Cell]:
+def _row(arm: str, lr: float, of_rate: pd.DataFrame, metric: str, chosen: float) -> dict[str, TableCell]:
     lost = int((of_rate["status"] != "done").sum())
     mean = float(of_rate[metric].astype(float).mean(skipna=False)) if len(of_rate) else None
     return {"arm": arm, "lr": lr, "n": len(of_rate), "n_lost": lost, f"{metric}_mean": mean, "chosen": lr == chosen}

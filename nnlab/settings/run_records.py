@@ -9,6 +9,7 @@ from typing import Literal
 from nnlab.settings import RunSettings
 
 Status = Literal["done", "diverged", "failed"]
+TableCell = str | int | float | bool | None  # of any CSV file; None is an empty cell
 
 
 @dataclass(frozen=True)
@@ -54,4 +55,4 @@ class RunRecord:
     curves: Mapping[str, Sequence[float]]
     engine: str
     reason: str = ""
-    layers: Sequence[Mapping[str, str | int | float | None]] = ()
+    layers: Sequence[Mapping[str, TableCell]] = ()

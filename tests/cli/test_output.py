@@ -16,7 +16,7 @@ import pytest
 from nnlab.cli.output import error, json_text, note, resolve_format, show
 from nnlab.commands.command import Answer
 from nnlab.core.errors import PartialError
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 from nnlab.settings import OutputSettings
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ from nnlab.cli.output import close_quietly, error, resolve_format, show
 from nnlab.commands.command import Answer
 from nnlab.core.errors import NnlabError
 from nnlab.settings import OutputSettings
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 frame = pd.DataFrame({"arm": ["[red]gr\u00f6\u00dfe[/red]", "b"] * ROWS, "loss": [0.1 + 0.2, float("inf")] * ROWS})
 notes = ["2/\u03bb is [bold]not[/bold] reached"]
 answer = Answer(frame, lambda: [records_table(frame).with_notes(notes)], notes=notes)

@@ -233,7 +233,7 @@ def test_a_name_that_there_is_not_is_refused_with_the_nearest(name, options, sai
 
 def test_another_experiments_directory_is_refused_and_fresh_sets_it_aside(tmp_path):
     nnlab.run("train", **SMALL, out="out")
-    with pytest.raises(RefusedError, match=r"out holds another experiment: epochs=: 2 there, 3 now\."):
+    with pytest.raises(RefusedError, match=r"out holds another experiment: epochs=2 there, epochs=3 now\."):
         nnlab.run("train", **SMALL | {"epochs": 3}, out="out")
     assert set(nnlab.run("train", **SMALL | {"epochs": 3}, out="out", fresh=True).runs["epochs"]) == {3}
     assert set(nnlab.Results.read("out.old-1").runs["epochs"]) == {2}
