@@ -40,7 +40,7 @@ CAUCHY = Loss(
 def test_a_new_loss_is_listed_completed_checked_trained_and_gradient_checked(monkeypatch, tmp_path):
     monkeypatch.setitem(LOSSES, "cauchy", CAUCHY)
 
-    assert "cauchy" in names_for("--loss")
+    assert "cauchy" in names_for("loss")
     assert "cauchy" in set(names_frame("losses")["name"])
     listed = nnlab("list", "losses", "cauchy", "--format", "csv", cwd=tmp_path)
     assert "whose pull fades with distance" in listed.out

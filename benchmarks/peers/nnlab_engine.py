@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.contestant import Trained, answer, spent_on, task_of_command_line
 from benchmarks.workloads import BenchRun, Workload
-from nnlab.commands.compare import COMPARE
-from nnlab.commands.compare_init import COMPARE_INIT
-from nnlab.commands.sweep_lr import SWEEP_LR
-from nnlab.settings import CompareAnySettings, CompareInitSettings, SweepLrSettings
+from nnlab.commands import EXPERIMENTS
 
 if TYPE_CHECKING:
     from nnlab.engine.outcomes import Fitted
     from nnlab.experiments.experiment import Experiment
 
-STUDIES: Mapping[str, tuple[Any, Any]] = {
-    "sweep-lr": (SweepLrSettings, SWEEP_LR),
-    "compare-init": (CompareInitSettings, COMPARE_INIT),
-    "compare": (CompareAnySettings, COMPARE),
-}
-
 
 def experiment_of(workload: Workload) -> Experiment:
     """The experiment that the workload's command executes."""
-    settings, study = STUDIES[workload.command]
-    return study.plan(settings.checked(workload.words))
+    command = EXPERIMENTS[workload.command]
+    return command.study.plan(command.settings.from_values(workload.words))
 
 
 def trained_of(fitted: Fitted) -> Trained:

@@ -9,6 +9,7 @@ import numpy as np
 from nnlab.analysis.paired import PairedTest, detectable_difference, holm, paired_test, wins
 from nnlab.analysis.scores import higher_is_better, outcomes
 from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def comparison_rows(
     """
     if baseline not in arms:
         raise UsageError(
-            f"--baseline {baseline!r} is none of the arms.{did_you_mean(baseline, arms)} Arms: {', '.join(arms)}."
+            f"{mention('baseline')} {baseline!r} is none of the arms.{did_you_mean(baseline, arms)} Arms: {', '.join(arms)}."
         )
     rows: list[Row] = []
     for metric in metrics:

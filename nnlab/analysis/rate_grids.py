@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from nnlab.core.spec import parse_rates
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ def extended_grid(rates: Sequence[float], *, below: bool, above: bool) -> str:
 def _shortest_grid(start: float, stop: float, count: int, rates: Sequence[float]) -> str:
     """The grid spelled with as few digits as still give every rate in `rates` to the last bit."""
     spellings = [f"{_spelled(start, digits)}:{_spelled(stop, digits)}:{count}" for digits in range(1, 18)]
-    kept = (text for text in spellings if set(rates) <= set(parse_rates(text, what="--lr")))
+    kept = (text for text in spellings if set(rates) <= set(parse_rates(text, what=mention("lr"))))
     return next(kept, spellings[-1])
 
 

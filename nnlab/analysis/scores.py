@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from nnlab.catalog.metrics import METRICS
-from nnlab.core.errors import unknown
+from nnlab.core.errors import unknown_name
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,8 +46,8 @@ def higher_is_better(column: str) -> bool:
     """
     name = metric_name(column)
     if name not in HIGHER_IS_BETTER:
-        raise unknown(
-            "--metric", column, [f"val_{known}" for known in HIGHER_IS_BETTER if known != "steps_to_threshold"]
+        raise unknown_name(
+            mention("metric"), column, [f"val_{known}" for known in HIGHER_IS_BETTER if known != "steps_to_threshold"]
         )
     return HIGHER_IS_BETTER[name]
 

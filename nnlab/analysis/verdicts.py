@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from nnlab.analysis.rate_grids import extended_grid
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,4 +195,4 @@ def _advice(rates: list[float], lr_star: float | None) -> str:
     above = lr_star is not None and lr_star == rates[-1]
     if not (below or above):
         return ""
-    return f"not bracketed: extend the grid to --lr {extended_grid(rates, below=below, above=above)}"
+    return f"not bracketed: extend the grid to {mention('lr', extended_grid(rates, below=below, above=above))}"

@@ -19,6 +19,7 @@ from nnlab.catalog.custom import check_call
 from nnlab.catalog.entry import find
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -140,7 +141,7 @@ def gelu_slope(z: Tensor, *, approximate: Word = "none") -> Tensor:
 
 def _by_tanh(approximate: Word) -> bool:
     if approximate not in ("none", "tanh"):
-        raise UsageError(f"--activation gelu:approximate takes none or tanh, not {approximate!r}.")
+        raise UsageError(f"{mention('activation', 'gelu:approximate')} takes none or tanh, not {approximate!r}.")
     return approximate == "tanh"
 
 
@@ -209,7 +210,9 @@ def hardtanh_slope(h: Tensor, *, min_val: Number = -1.0, max_val: Number = 1.0) 
 
 def _check_limits(min_val: Number, max_val: Number) -> None:
     if min_val >= max_val:
-        raise UsageError(f"--activation hardtanh needs min_val below max_val, not {min_val!r} and {max_val!r}.")
+        raise UsageError(
+            f"{mention('activation', 'hardtanh')} needs min_val below max_val, not {min_val!r} and {max_val!r}."
+        )
 
 
 def step(z: Tensor) -> Tensor:
@@ -242,7 +245,7 @@ def _keeping_second_moment(function: Callable[..., Tensor]) -> Callable[..., flo
     return gain
 
 
-def activation_named(spec: Spec, *, what: str = "--activation") -> Activation:
+def activation_named(spec: Spec, *, what: str = mention("activation")) -> Activation:
     """The activation that `spec` names: of the table, or a person's own function of z.
 
     Raises:
@@ -254,7 +257,7 @@ def activation_named(spec: Spec, *, what: str = "--activation") -> Activation:
 def own_activation(function: Callable[..., Tensor]) -> Activation:
     """A row for a person's own elementwise function of z, whose slope is autograd's."""
 
-    check_call(function, "z", what="--activation")
+    check_call(function, "z", what=mention("activation"))
 
     def slope(z: Tensor, **values: Value | None) -> Tensor:
         with torch.enable_grad():

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.entry import configured, find
+from nnlab.catalog.entry import find, key_values
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from nnlab.core.kinds import Fraction
@@ -32,11 +33,11 @@ def ema(*, decay: Fraction = 0.999) -> float:
 AVERAGES: Final[Mapping[str, Average]] = {"ema": Average(ema, "Polyak and Juditsky 1992")}
 
 
-def averaging_decay(spec: Spec, *, what: str = "--average") -> float:
+def averaging_decay(spec: Spec, *, what: str = mention("average")) -> float:
     """The decay that `spec` names.
 
     Raises:
         UsageError: an unknown name or key.
     """
     entry = find(AVERAGES, spec, what=what)
-    return entry.function(**configured(entry.function, spec, what=what))
+    return entry.function(**key_values(entry.function, spec, what=what))

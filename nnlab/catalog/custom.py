@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from nnlab.core.errors import NnlabError, UsageError, did_you_mean
+from nnlab.core.spelling import with_value
 
 
 def is_custom(name: str) -> bool:
@@ -70,11 +71,13 @@ def check_call(function: Callable[..., Any], call: str, *, what: str, **given: o
     try:
         inspect.signature(function).bind(*call.split(", "), **given)
     except TypeError as error:
-        raise UsageError(f"{what} {function.__name__} is called as {function.__name__}({call}): {error}.") from None
+        raise UsageError(
+            f"{with_value(what, function.__name__)} is called as {function.__name__}({call}): {error}."
+        ) from None
 
 
 @contextmanager
-def blamed(name: str, where: str) -> Iterator[None]:
+def blame(name: str, where: str) -> Iterator[None]:
     """Within, what a person's own code raises is told to them as theirs, with its line.
 
     Args:

@@ -13,9 +13,10 @@ from functools import cache
 from typing import Any, Final, Protocol, TypeVar
 
 from nnlab.catalog.custom import is_custom, load_function
-from nnlab.core.errors import UsageError, did_you_mean, unknown
+from nnlab.core.errors import UsageError, did_you_mean, unknown_name
 from nnlab.core.kinds import KINDS, Value, parse_value
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mentioned_setting, with_value
 
 
 class Entry(Protocol):
@@ -27,19 +28,19 @@ class Entry(Protocol):
 
 E = TypeVar("E", bound=Entry)
 
-# The option that names an ingredient, and the kind under which `nnlab list` shows it.
+# The setting that names an ingredient, and the kind under which `nnlab list` shows it.
 LISTED_AS: Final[Mapping[str, str]] = {
-    "--data": "data",
-    "--model": "models",
-    "--activation": "activations",
-    "--init": "inits",
-    "--inits": "inits",
-    "--loss": "losses",
-    "--losses": "losses",
-    "--optimizer": "optimizers",
-    "--schedule": "schedules",
-    "--schedules": "schedules",
-    "--metric": "metrics",
+    "data": "data",
+    "model": "models",
+    "activation": "activations",
+    "init": "inits",
+    "inits": "inits",
+    "loss": "losses",
+    "losses": "losses",
+    "optimizer": "optimizers",
+    "schedule": "schedules",
+    "schedules": "schedules",
+    "metric": "metrics",
 }
 
 
@@ -86,7 +87,7 @@ def find(table: Mapping[str, E], spec: Spec, *, what: str, own: Callable[[Callab
     Args:
         table: a catalogue table.
         spec: the ingredient.
-        what: the option's spelling (`--init`), for the message.
+        what: the setting, as `named` mentions it, for the message.
         own: makes a row for `FILE.py:NAME`; None where no own function can stand.
 
     Raises:
@@ -95,13 +96,13 @@ def find(table: Mapping[str, E], spec: Spec, *, what: str, own: Callable[[Callab
     if own is not None and is_custom(spec.name):
         return own(load_function(spec.name, what=what))
     if spec.name not in table:
-        kind = LISTED_AS.get(what, "")
+        kind = LISTED_AS.get(mentioned_setting(what) or "", "")
         see = f"`nnlab list {kind}` shows all {len(table)}." if kind else ""
-        raise unknown(what, spec.name, table, see=see)
+        raise unknown_name(what, spec.name, table, see=see)
     return table[spec.name]
 
 
-def configured(function: Callable[..., object], spec: Spec, *, what: str) -> dict[str, Value | None]:
+def key_values(function: Callable[..., object], spec: Spec, *, what: str) -> dict[str, Value | None]:
     """Every key of `function` with the value `spec` gives it, or its default.
 
     Raises:
@@ -111,14 +112,18 @@ def configured(function: Callable[..., object], spec: Spec, *, what: str) -> dic
     for key, _ in spec.options:
         if key not in accepted:
             names = ", ".join(accepted) or "none"
-            raise UsageError(f"{what} {spec.name} has no key {key!r}.{did_you_mean(key, accepted)} Its keys: {names}.")
+            raise UsageError(
+                f"{with_value(what, spec.name)} has no key {key!r}.{did_you_mean(key, accepted)} Its keys: {names}."
+            )
     missing = [key.name for key in accepted.values() if key.required and spec.option(key.name) is None]
     if missing:
         kind = KINDS[accepted[missing[0]].kind].accepts
-        raise UsageError(f"{what} {spec.name} needs {missing[0]}= ({kind}), as in {spec.name}:{missing[0]}=...")
+        raise UsageError(
+            f"{with_value(what, spec.name)} needs {missing[0]}= ({kind}), as in {spec.name}:{missing[0]}=..."
+        )
     values: dict[str, Value | None] = {key.name: key.default for key in accepted.values()}
     for key, text in spec.options:
-        values[key] = parse_value(accepted[key].kind, text, what=f"{what} {spec.name}:{key}")
+        values[key] = parse_value(accepted[key].kind, text, what=with_value(what, f"{spec.name}:{key}"))
     return values
 
 

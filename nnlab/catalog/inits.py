@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.custom import check_call
-from nnlab.catalog.entry import configured, find
+from nnlab.catalog.entry import find, key_values
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec, parse_spec
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -153,7 +154,9 @@ def truncated_normal(
     _check_order("truncated_normal", a, b)
     low, high = _below((a - mean) / std), _below((b - mean) / std)
     if high - low < 1e-12:
-        raise UsageError(f"--init truncated_normal: [{a!r}, {b!r}] is too far from mean {mean!r} at std {std!r}.")
+        raise UsageError(
+            f"{mention('init', 'truncated_normal')}: [{a!r}, {b!r}] is too far from mean {mean!r} at std {std!r}."
+        )
     quantile = low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
     z: Tensor = torch.special.ndtri(quantile)
     return (mean + std * z).clamp_(a, b)
@@ -166,7 +169,7 @@ def _below(z: float) -> float:
 
 def _check_order(name: str, a: float, b: float) -> None:
     if a >= b:
-        raise UsageError(f"--init {name} needs a below b, not a={a!r} and b={b!r}.")
+        raise UsageError(f"{mention('init', name)} needs a below b, not a={a!r} and b={b!r}.")
 
 
 def xavier_variance(shape: Shape, *, gain: Gain = 1.0) -> float:
@@ -187,7 +190,7 @@ def xavier_normal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Te
 def kaiming_variance(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in") -> float:
     """gain^2 / fan_in, or fan_out: the gain of sqrt 2 repays the half of the second moment that a ReLU removes."""
     if mode not in ("fan_in", "fan_out"):
-        raise UsageError(f"--init kaiming's mode is fan_in or fan_out, not {mode!r}.")
+        raise UsageError(f"{mention('init')} kaiming's mode is fan_in or fan_out, not {mode!r}.")
     fan_in, fan_out = fans(shape)
     return _number(gain) ** 2 / (fan_in if mode == "fan_in" else fan_out)
 
@@ -293,17 +296,17 @@ def resolve_gain(values: Mapping[str, Value | None], activation: str) -> dict[st
     """The keys of an init with `gain=auto` replaced by the activation's own gain.
 
     Args:
-        values: keys and values, as `configured` gives them.
+        values: keys and values, as `key_values` gives them.
         activation: the activation's specification, `leaky_relu` or `leaky_relu:negative_slope=0.2`.
     """
     if values.get("gain") != "auto":
         return dict(values)
-    spec = parse_spec(activation, what="--activation")
+    spec = parse_spec(activation, what=mention("activation"))
     entry = activation_named(spec)
-    return {**values, "gain": entry.gain(**configured(entry.function, spec, what="--activation"))}
+    return {**values, "gain": entry.gain(**key_values(entry.function, spec, what=mention("activation")))}
 
 
-def init_named(spec: Spec, *, what: str = "--init") -> Init:
+def init_named(spec: Spec, *, what: str = mention("init")) -> Init:
     """The init that `spec` names: of the table, or a person's own `function(shape, *, generator)`.
 
     Raises:
@@ -314,7 +317,7 @@ def init_named(spec: Spec, *, what: str = "--init") -> Init:
 
 def own_init(function: Callable[..., Tensor]) -> Init:
     """A row for a person's own function of a weight's shape [out, in, *kernel]; biases are zero, no variance is foretold."""
-    check_call(function, "shape", what="--init", generator=None)
+    check_call(function, "shape", what=mention("init"), generator=None)
     return Init(function, lambda shape, **_: math.nan, "other", "")  # noqa: ARG005
 
 

@@ -30,6 +30,7 @@ from nnlab.catalog.entry import find
 from nnlab.catalog.links import class_rows, wanted
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -162,7 +163,9 @@ def quantile_gradient(scores: Tensor, targets: Tensor, *, q: Probability = 0.5) 
 
 def _check_inner(q: Probability) -> None:
     if not 0.0 < q < 1.0:
-        raise UsageError(f"--loss quantile:q takes a number above 0 and below 1, not {q!r}: there is no such quantile.")
+        raise UsageError(
+            f"{mention('loss', 'quantile:q')} takes a number above 0 and below 1, not {q!r}: there is no such quantile."
+        )
 
 
 def bce(scores: Tensor, targets: Tensor) -> Tensor:
@@ -314,7 +317,7 @@ def constant_loss(loss: Loss, targets: Tensor, outputs: int, values: Mapping[str
     return rows.mean().item()
 
 
-def loss_named(spec: Spec, *, what: str = "--loss") -> Loss:
+def loss_named(spec: Spec, *, what: str = mention("loss")) -> Loss:
     """The loss that `spec` names: of the table, or a person's own function as `own_loss` takes it.
 
     Raises:
@@ -330,7 +333,7 @@ def own_loss(function: Callable[..., Tensor]) -> Loss:
     targets are [..., C, B]; its gradient is autograd's. Predictions are made
     through the link that belongs to the task's default loss, or the one that the function names itself: `my_loss.link = "identity"`.
     """
-    check_call(function, "scores, targets", what="--loss")
+    check_call(function, "scores, targets", what=mention("loss"))
     links: Mapping[Task, str] = {
         "regression": "identity",
         "binary": "sigmoid",
@@ -343,7 +346,7 @@ def own_loss(function: Callable[..., Tensor]) -> Loss:
         wanted_shape = (*scores.shape[:-2], scores.shape[-1])
         if tuple(rows.shape) != wanted_shape:
             raise UsageError(
-                f"--loss {function.__name__} gives shape {tuple(rows.shape)} for scores {tuple(scores.shape)} [..., C, B]; "
+                f"{mention('loss', function.__name__)} gives shape {tuple(rows.shape)} for scores {tuple(scores.shape)} [..., C, B]; "
                 f"it must give each row's loss, {wanted_shape} [..., B], without the mean."
             )
         return rows
@@ -386,7 +389,7 @@ def check_fits(loss_name: str, task: Task) -> None:
     if loss_name in LOSSES and task not in LOSSES[loss_name].tasks:
         fitting = ", ".join(name for name, loss in LOSSES.items() if task in loss.tasks)
         served = " and ".join(LOSSES[loss_name].tasks)
-        raise UsageError(f"--loss {loss_name} serves {served} tasks, not {task}. Losses that do: {fitting}.")
+        raise UsageError(f"{mention('loss', loss_name)} serves {served} tasks, not {task}. Losses that do: {fitting}.")
 
 
 _EVERY_TASK: Final[Mapping[Task, Outputs]] = {

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nnlab.catalog.custom import is_custom
-from nnlab.catalog.entry import configured, find
+from nnlab.catalog.entry import find, key_values
 from nnlab.catalog.own_optimizers import own_optimizer_keys
 from nnlab.catalog.updates import (
     State as State,
@@ -38,6 +38,7 @@ from nnlab.catalog.updates import (
 )
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention, with_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -449,7 +450,7 @@ OPTIMIZERS: Final[Mapping[str, Optimizer]] = {
 }
 
 
-def optimizer_named(spec: Spec, *, what: str = "--optimizer") -> Optimizer:
+def optimizer_named(spec: Spec, *, what: str = mention("optimizer")) -> Optimizer:
     """The optimizer that `spec` names: of the table, or a person's own torch.optim.Optimizer.
 
     Raises:
@@ -460,18 +461,18 @@ def optimizer_named(spec: Spec, *, what: str = "--optimizer") -> Optimizer:
     return find(OPTIMIZERS, spec, what=what)
 
 
-def optimizer_values(spec: Spec, *, what: str = "--optimizer") -> dict[str, Value | None]:
+def optimizer_values(spec: Spec, *, what: str = mention("optimizer")) -> dict[str, Value | None]:
     """Every key of the optimizer that `spec` names, with its value; knows no torch.
 
     Raises:
         UsageError: an unknown name or key, betas that are not two numbers from 0 to below 1, nesterov without momentum
             or with dampening.
     """
-    values = configured(optimizer_named(spec, what=what).function, spec, what=what)
+    values = key_values(optimizer_named(spec, what=what).function, spec, what=what)
     betas = values.get("betas")
     if isinstance(betas, tuple) and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
         raise UsageError(
-            f"{what} {spec.name}:betas takes two numbers from 0 to below 1, such as 0.9x0.999,"
+            f"{with_value(what, f'{spec.name}:betas')} takes two numbers from 0 to below 1, such as 0.9x0.999,"
             f" not {spec.option('betas')!r}."
         )
     if spec.name in OPTIMIZERS and values.get("nesterov") and (not values["momentum"] or values["dampening"]):

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from nnlab.catalog.custom import blamed, check_call, load_function
+from nnlab.catalog.custom import blame, check_call, load_function
 from nnlab.catalog.own_keys import as_keys, parameters_by_name
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     import torch
@@ -36,14 +37,14 @@ def own_optimizer_keys(name: str) -> Callable[..., None]:
     Raises:
         UsageError: no such thing, or one that can't be called with parameters and a rate.
     """
-    theirs = load_function(name, what="--optimizer")
-    check_call(theirs, "params", what="--optimizer", lr=None)
-    _, *taken = parameters_by_name(theirs, what=f"--optimizer {name}").values()
+    theirs = load_function(name, what=mention("optimizer"))
+    check_call(theirs, "params", what=mention("optimizer"), lr=None)
+    _, *taken = parameters_by_name(theirs, what=mention("optimizer", name)).values()
 
     def stand_in(**values: Value) -> None:  # noqa: ARG001
         raise TypeError(f"{name} is made of parameters, by own_optimizer")
 
-    stand_in.__signature__ = inspect.Signature(as_keys(taken, what=f"--optimizer {name}", given=_GIVEN))  # type: ignore[attr-defined]
+    stand_in.__signature__ = inspect.Signature(as_keys(taken, what=mention("optimizer", name), given=_GIVEN))  # type: ignore[attr-defined]
     stand_in.__doc__ = inspect.getdoc(theirs)
     return stand_in
 
@@ -56,8 +57,8 @@ def own_optimizer(
     Raises:
         UsageError: what they wrote fails, or makes no torch.optim.Optimizer.
     """
-    with blamed(name, f"--optimizer {name}"):
-        made = load_function(name, what="--optimizer")(parameters, lr=lr, **values)
+    with blame(name, mention("optimizer", name)):
+        made = load_function(name, what=mention("optimizer"))(parameters, lr=lr, **values)
     if not isinstance(made, torch.optim.Optimizer):
-        raise UsageError(f"--optimizer {name} makes no torch.optim.Optimizer but: {made!r}.")
+        raise UsageError(f"{mention('optimizer', name)} makes no torch.optim.Optimizer but: {made!r}.")
     return made

@@ -16,6 +16,7 @@ from nnlab.catalog.entry import find
 from nnlab.catalog.schedules import SCHEDULES, Budget, schedule_values
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     import torch
@@ -86,12 +87,12 @@ def scheduler_on(optimizer: Optimizer, spec: Spec, budget: Budget) -> LRSchedule
     Raises:
         UsageError: a name, key or value that is not accepted, by this program or by PyTorch.
     """
-    row = find(SCHEDULES, spec, what="--schedule")
+    row = find(SCHEDULES, spec, what=mention("schedule"))
     values = schedule_values(spec)
     try:
         return row.function(optimizer, budget, **values)
     except ValueError as refused:
-        raise UsageError(f"--schedule {spec}: PyTorch's {row.torch_class} says: {refused}") from None
+        raise UsageError(f"{mention('schedule', spec)}: PyTorch's {row.torch_class} says: {refused}") from None
 
 
 @lru_cache(maxsize=64)
@@ -108,15 +109,17 @@ def warmup_factors(steps: int, warmup: int) -> Tensor:
 @lru_cache(maxsize=256)
 def _traced(spec: Spec, budget: Budget) -> tuple[Tensor, Tensor]:
     """Rates and momenta of all steps, before warm-up."""
-    row = find(SCHEDULES, spec, what="--schedule")
+    row = find(SCHEDULES, spec, what=mention("schedule"))
     if row.listens:
-        raise UsageError(f"--schedule {spec} listens to the validation loss: without training it has no rates.")
+        raise UsageError(
+            f"{mention('schedule', spec)} listens to the validation loss: without training it has no rates."
+        )
     scheduler = scheduler_on(_optimizer(budget.lr), spec, budget)
     steps_per_tick = budget.steps_per_epoch if row.per == "epoch" else 1
     try:
         ticks = _driven(scheduler, -(-budget.steps // steps_per_tick))
     except ValueError as refused:
-        after = f"--schedule {spec} within {budget.steps} steps"
+        after = f"{mention('schedule', spec)} within {budget.steps} steps"
         raise UsageError(f"{after}: PyTorch's {row.torch_class} says: {refused}") from None
     _check_rates(ticks[0].tolist(), spec, row.per)
     rates, momenta = ticks.repeat_interleave(steps_per_tick, dim=1)[:, : budget.steps]
@@ -126,7 +129,9 @@ def _traced(spec: Spec, budget: Budget) -> tuple[Tensor, Tensor]:
 def _check_rates(rates: list[float], spec: Spec, per: str) -> None:
     for at, rate in enumerate(rates):
         if not 0 <= rate < float("inf"):
-            raise UsageError(f"--schedule {spec} makes the rate {rate!r} at {per} {at}; rates are finite, 0 or more.")
+            raise UsageError(
+                f"{mention('schedule', spec)} makes the rate {rate!r} at {per} {at}; rates are finite, 0 or more."
+            )
 
 
 def _driven(scheduler: LRScheduler, num_ticks: int) -> Tensor:

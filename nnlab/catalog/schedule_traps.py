@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nnlab.catalog.schedules import schedule_values
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     from nnlab.catalog.schedules import Budget
@@ -29,7 +30,7 @@ def traps(spec: Spec, budget: Budget) -> list[str]:
     late = [m for m in milestones if m >= budget.epochs] if isinstance(milestones, tuple) else []
     if late:
         found.append(f"milestones {late} are never reached: milestones count epochs, and the run has {budget.epochs}.")
-    return [f"--schedule {spec}: {trap}" for trap in found]
+    return [f"{mention('schedule', spec)}: {trap}" for trap in found]
 
 
 def _step(given: Given, budget: Budget) -> Iterator[str]:

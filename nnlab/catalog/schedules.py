@@ -11,10 +11,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from nnlab.catalog.entry import configured, find
+from nnlab.catalog.entry import find, key_values
 from nnlab.catalog.expressions import parse_expression
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention, with_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,13 +73,13 @@ def none(optimizer: Optimizer, _budget: Budget) -> LRScheduler:
 def lambda_(optimizer: Optimizer, _budget: Budget, *, lr_lambda: Word) -> LRScheduler:
     """lr times a function of the epoch: an expression such as 0.95**epoch, or FILE.py:NAME."""
     return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, function_of_epoch(lr_lambda, what="--schedule lambda:lr_lambda")
+        optimizer, function_of_epoch(lr_lambda, what=mention("schedule", "lambda:lr_lambda"))
     )
 
 
 def multiplicative(optimizer: Optimizer, _budget: Budget, *, lr_lambda: Word) -> LRScheduler:
     """The rate before times a function of the epoch, from epoch 1 on: an expression, or FILE.py:NAME."""
-    function = function_of_epoch(lr_lambda, what="--schedule multiplicative:lr_lambda")
+    function = function_of_epoch(lr_lambda, what=mention("schedule", "multiplicative:lr_lambda"))
     return torch.optim.lr_scheduler.MultiplicativeLR(optimizer, function)
 
 
@@ -174,7 +175,9 @@ def cyclic(
     """
     lowest = _or(base_lr, budget.lr / 4)
     if lowest > budget.lr:
-        raise UsageError(f"--schedule cyclic:base_lr={lowest!r} is above the peak, --lr {budget.lr!r}. Lower it.")
+        raise UsageError(
+            f"{mention('schedule', f'cyclic:base_lr={lowest!r}')} is above the peak, {mention('lr', budget.lr)}. Lower it."
+        )
     return torch.optim.lr_scheduler.CyclicLR(
         optimizer,
         base_lr=lowest,
@@ -212,7 +215,7 @@ def one_cycle(
     total = _or(total_steps, budget.steps)
     if pct_start * total == 1:
         raise UsageError(
-            f"--schedule one_cycle: pct_start={pct_start!r} of {total} steps is a rise of one step, which PyTorch can't"
+            f"{mention('schedule', 'one_cycle')}: pct_start={pct_start!r} of {total} steps is a rise of one step, which PyTorch can't"
             " divide. Give another pct_start."
         )
     return torch.optim.lr_scheduler.OneCycleLR(
@@ -325,18 +328,18 @@ SCHEDULES: Final[Mapping[str, Schedule]] = {
 }
 
 
-def schedule_values(spec: Spec, *, what: str = "--schedule") -> dict[str, Value | None]:
+def schedule_values(spec: Spec, *, what: str = mention("schedule")) -> dict[str, Value | None]:
     """Every key of the schedule that `spec` names, with its value; knows no torch.
 
     Raises:
         UsageError: an unknown name, key or word, or an lr_lambda that is no arithmetic. (A file's function is looked up
             when the schedule is built.)
     """
-    values = configured(find(SCHEDULES, spec, what=what).function, spec, what=what)
+    values = key_values(find(SCHEDULES, spec, what=what).function, spec, what=what)
     for key, accepted in WORDS.items():
         if key in values and values[key] not in accepted:
-            raise unknown(f"{what} {spec.name}:{key}", str(values[key]), accepted)
+            raise unknown_name(with_value(what, f"{spec.name}:{key}"), str(values[key]), accepted)
     text = values.get("lr_lambda")
     if isinstance(text, str) and ":" not in text:
-        function_of_epoch(text, what=f"{what} {spec.name}:lr_lambda")
+        function_of_epoch(text, what=with_value(what, f"{spec.name}:lr_lambda"))
     return values

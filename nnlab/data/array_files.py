@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import DataError, did_you_mean
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Column, Dataset
 from nnlab.data.table_reader import listed, unreadable
 from nnlab.data.targets import target_of
@@ -169,11 +170,15 @@ def _kept(place: str, suffix: str, x: Floats, y: Values, missing: Missing) -> tu
     absent = no_target if missing == "mean" else no_target | np.isnan(x).any(axis=1)
     if missing == "drop":
         if absent.all():
-            raise DataError(f"{place}: every row of x{suffix} has a NaN, so --missing drop leaves none.")
+            raise DataError(f"{place}: every row of x{suffix} has a NaN, so {mention('missing', 'drop')} leaves none.")
         return x[~absent], y[~absent]
     if absent.any():
         row = int(absent.argmax())
-        ways = "--missing drop" if missing == "mean" else "--missing drop or --missing mean"
+        ways = (
+            mention("missing", "drop")
+            if missing == "mean"
+            else f"{mention('missing', 'drop')} or {mention('missing', 'mean')}"
+        )
         name = "y" if no_target[row] else "x"
         raise DataError(f"{place}, {name}{suffix}, row {row} has NaN. Expected a number; fill it in, or say {ways}.")
     return x, y

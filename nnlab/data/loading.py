@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.custom import is_custom
-from nnlab.catalog.entry import Entry, configured, find
+from nnlab.catalog.entry import Entry, find, key_values
 from nnlab.core.errors import DataError, UsageError, did_you_mean
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data import made_data as made
 from nnlab.data import real_data as real
 from nnlab.data.array_files import arrays_dataset
@@ -87,11 +88,13 @@ def load(
 def _loaded(spec: Spec, *, target: str | None, task: TaskChoice, missing: Missing, split: Split) -> Dataset:
     suffix = Path(spec.name).suffix.lower()
     if suffix in SUFFIXES and spec.options:
-        raise UsageError(f"--data {spec}: a file takes no keys. Write --data {spec.name}.")
+        raise UsageError(f"{mention('data', spec)}: a file takes no keys. Write {mention('data', spec.name)}.")
     if suffix in TABLES:
         return table_dataset(Path(spec.name), target=target, task=task, missing=missing, split=split)
     if target is not None:
-        raise UsageError(f"--target {target!r} names a column of a .csv or .parquet file; --data {spec} is none.")
+        raise UsageError(
+            f"{mention('target')} {target!r} names a column of a .csv or .parquet file; {mention('data', spec)} is none."
+        )
     if suffix == ".npz":
         return arrays_dataset(Path(spec.name), task=task, missing=missing)
     if is_custom(spec.name):
@@ -110,7 +113,7 @@ def data_named(spec: Spec) -> Entry:
     Raises:
         UsageError: no such name, file or function.
     """
-    return own_data(spec) if is_custom(spec.name) else find(DATA, spec, what="--data")
+    return own_data(spec) if is_custom(spec.name) else find(DATA, spec, what=mention("data"))
 
 
 def set_aside(dataset: Dataset, split: Split) -> Dataset:
@@ -118,10 +121,12 @@ def set_aside(dataset: Dataset, split: Split) -> Dataset:
     names = dataset.feature_names
     if split.column not in names:
         near = did_you_mean(str(split.column), names)
-        raise UsageError(f"--split {split} names no feature of the data.{near} Its features: {listed(names)}.")
+        raise UsageError(
+            f"{mention('split', split)} names no feature of the data.{near} Its features: {listed(names)}."
+        )
     index = names.index(split.column)
     if len(names) == 1:
-        raise UsageError(f"--split {split} takes the only feature of the data.")
+        raise UsageError(f"{mention('split', split)} takes the only feature of the data.")
 
     def others(x: Floats) -> Floats:
         return np.delete(x, index, axis=1)
@@ -129,7 +134,7 @@ def set_aside(dataset: Dataset, split: Split) -> Dataset:
     values = dataset.x[:, index]
     if np.isnan(values).any():
         raise DataError(
-            f"--split {split}: row {int(np.isnan(values).argmax())} of the feature is missing. Say --missing drop."
+            f"{mention('split', split)}: row {int(np.isnan(values).argmax())} of the feature is missing. Say {mention('missing', 'drop')}."
         )
     return replace(
         dataset,
@@ -145,18 +150,20 @@ def _named(spec: Spec, task: TaskChoice) -> Dataset:
     if spec.name not in DATA and is_file(spec):
         near = did_you_mean(spec.name, DATA)
         if Path(spec.name).suffix == ".py":
-            raise UsageError(f"--data {spec.name} lacks the name of its function. Write --data {spec.name}:NAME.")
+            raise UsageError(
+                f"{mention('data', spec.name)} lacks the name of its function. Write {mention('data', f'{spec.name}:NAME')}."
+            )
         raise UsageError(
-            f"--data {spec.name!r} is not known.{near} Files end in {', '.join(SUFFIXES)}, or are FILE.py:NAME;"
+            f"{mention('data')} {spec.name!r} is not known.{near} Files end in {', '.join(SUFFIXES)}, or are FILE.py:NAME;"
             " `nnlab list data` shows the names."
         )
-    entry = find(DATA, spec, what="--data")
-    dataset = entry.function(**configured(entry.function, spec, what="--data"))
+    entry = find(DATA, spec, what=mention("data"))
+    dataset = entry.function(**key_values(entry.function, spec, what=mention("data")))
     if task in ("auto", "reconstruction", dataset.task):
         return dataset
     if task == "multiclass" and dataset.task == "binary":
         return replace(dataset, task="multiclass")
-    raise UsageError(f"--task {task} does not go with --data {spec}, which is for {dataset.task}.")
+    raise UsageError(f"{mention('task', task)} does not go with {mention('data', spec)}, which is for {dataset.task}.")
 
 
 DATA: Final[Mapping[str, Data]] = {

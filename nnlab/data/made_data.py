@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset, from_arrays
 
 if TYPE_CHECKING:
@@ -167,7 +168,9 @@ def chebyshev(*, samples: Count = 20, degree: Count = 4) -> Dataset:
     Source: Cohen et al. 2021, Gradient descent on neural networks typically occurs at the edge of stability.
     """
     if samples < 2:
-        raise UsageError(f"--data chebyshev takes samples of 2 or more, not {samples}: the points span [-1, 1].")
+        raise UsageError(
+            f"{mention('data', 'chebyshev')} takes samples of 2 or more, not {samples}: the points span [-1, 1]."
+        )
     polynomial = np.polynomial.Chebyshev.basis(degree)
     points = np.linspace(-1, 1, samples)
     between = (points[:-1] + points[1:]) / 2
@@ -219,14 +222,16 @@ def quadratic(
     """
     if lambda_max < BIAS_EIGENVALUE:
         raise UsageError(
-            f"--data quadratic takes lambda_max of 2 or more, not {lambda_max!r}: the bias's own eigenvalue is 2."
+            f"{mention('data', 'quadratic')} takes lambda_max of 2 or more, not {lambda_max!r}: the bias's own eigenvalue is 2."
         )
     if condition < 1:
         raise UsageError(
-            f"--data quadratic takes a condition of 1 or more, not {condition!r}: it is largest over smallest."
+            f"{mention('data', 'quadratic')} takes a condition of 1 or more, not {condition!r}: it is largest over smallest."
         )
     if samples <= dimension:
-        raise UsageError(f"--data quadratic needs samples above dimension={dimension}, not samples={samples}.")
+        raise UsageError(
+            f"{mention('data', 'quadratic')} needs samples above dimension={dimension}, not samples={samples}."
+        )
     rng = np.random.default_rng(seed)
     normals = rng.standard_normal((samples, dimension))
     orthonormal, _ = np.linalg.qr(normals - normals.mean(axis=0))
@@ -237,11 +242,13 @@ def quadratic(
 
 def _task_of(classes: int, name: str) -> Task:
     if classes < 2:
-        raise UsageError(f"--data {name} takes classes of 2 or more, not {classes}.")
+        raise UsageError(f"{mention('data', name)} takes classes of 2 or more, not {classes}.")
     return "binary" if classes == 2 else "multiclass"
 
 
 def _state(seed: int, name: str) -> int:
     if seed >= 2**32:
-        raise UsageError(f"--data {name} takes a seed below 2^32, not {seed}: scikit-learn's generator has 32 bits.")
+        raise UsageError(
+            f"{mention('data', name)} takes a seed below 2^32, not {seed}: scikit-learn's generator has 32 bits."
+        )
     return seed

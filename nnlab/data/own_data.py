@@ -12,10 +12,11 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
-from nnlab.catalog.custom import blamed, load_function
-from nnlab.catalog.entry import configured, keys
+from nnlab.catalog.custom import blame, load_function
+from nnlab.catalog.entry import key_values, keys
 from nnlab.core.errors import DataError, UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.array_files import dataset_of_arrays
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ def own_data(spec: Spec) -> OwnData:
     Raises:
         UsageError: no such file or function, or one that needs more than its keys.
     """
-    function = load_function(spec.name, what="--data")
+    function = load_function(spec.name, what=mention("data"))
     try:
         inspect.signature(function).bind(**dict.fromkeys(keys(function)))
     except TypeError as error:
         raise UsageError(
-            f"--data {spec.name} is called with its keys alone: {error}. Keys stand after a * and are annotated float, int, bool or "
+            f"{mention('data', spec.name)} is called with its keys alone: {error}. Keys stand after a * and are annotated float, int, bool or "
             "str, as in def rows(*, samples: int = 100)."
         ) from None
     return OwnData(function)
@@ -87,8 +88,8 @@ def own_dataset(spec: Spec, *, task: TaskChoice, missing: Missing) -> Dataset:
         DataError: what it gives is no data set: what is wrong, and what was expected.
     """
     function = own_data(spec).function
-    values = configured(function, spec, what="--data")
-    with blamed(spec.name, f"--data {spec.name!r}"):
+    values = key_values(function, spec, what=mention("data"))
+    with blame(spec.name, f"{mention('data')} {spec.name!r}"):
         given = function(**values)
     arrays = _arrays(given, place=spec.name)
     return dataset_of_arrays(arrays, place=spec.name, task=_task(arrays, task), missing=missing)

@@ -12,6 +12,7 @@ from nnlab.core.errors import DataError, UsageError
 from nnlab.core.kinds import parse_value
 from nnlab.core.lazy import lazy
 from nnlab.core.rng import stream_seed
+from nnlab.core.spelling import mention
 from nnlab.data.preprocessing import Preprocessing, fitted
 from nnlab.data.splits import AUTO, Split, split_rows
 
@@ -58,7 +59,7 @@ class Outliers:
     scale: float
 
 
-def parse_outliers(text: str, *, what: str = "--outliers") -> Outliers:
+def parse_outliers(text: str, *, what: str = mention("outliers")) -> Outliers:
     """The outliers that `FRACTION:scale=S` names; scale is 10 where it is not given."""
     fraction, _, rest = text.partition(":")
     key, equals, scale = (rest or "scale=10").partition("=")
@@ -104,7 +105,7 @@ def divide(
     num_val, num_test = (_num_rows(dataset, part, of) for part, of in (("val", validation), ("test", test)))
     if num_val + num_test >= len(dataset.y):
         raise UsageError(
-            f"--validation {validation!r} and --test {test!r} leave no training row of {len(dataset.y)}."
+            f"{mention('validation')} {validation!r} and {mention('test')} {test!r} leave no training row of {len(dataset.y)}."
             " Lower one of them."
         )
     train, val_rows, test_rows = split_rows(dataset, split, seed=seed, num_val=num_val, num_test=num_test)
@@ -163,7 +164,7 @@ def _num_rows(dataset: Dataset, part: str, fraction: float) -> int:
         return 0
     num = round(fraction * len(dataset.y))
     if num == 0:
-        flag = "--validation" if part == "val" else "--test"
+        flag = mention("validation") if part == "val" else mention("test")
         raise DataError(
             f"{flag} {fraction!r} of {len(dataset.y)} rows is no row. Raise it, or say {flag} 0 for no such part."
         )
@@ -177,7 +178,7 @@ def _check_classes(dataset: Dataset, train: Indices) -> None:
     if not found.all():
         name = dataset.class_names[int(found.argmin())]
         raise DataError(
-            f"class {name!r} has no row in the training part. Say --split stratified, or leave the class out."
+            f"class {name!r} has no row in the training part. Say {mention('split', 'stratified')}, or leave the class out."
         )
 
 
@@ -185,11 +186,13 @@ def _spoilt(dataset: Dataset, train: Indices, *, seed: int, label_noise: float, 
     """The training targets, with label noise or outliers where they are asked for."""
     y = dataset.y[train]
     if label_noise and not dataset.has_classes:
-        instead = " Say --outliers." if dataset.task == "regression" else ""
-        raise UsageError(f"--label-noise {label_noise!r} is for classes; the task is {dataset.task}.{instead}")
+        instead = f" Say {mention('outliers')}." if dataset.task == "regression" else ""
+        raise UsageError(
+            f"{mention('label_noise')} {label_noise!r} is for classes; the task is {dataset.task}.{instead}"
+        )
     if outliers is not None and dataset.task != "regression":
-        instead = " Say --label-noise." if dataset.has_classes else ""
-        raise UsageError(f"--outliers is for regression; the task is {dataset.task}.{instead}")
+        instead = f" Say {mention('label_noise')}." if dataset.has_classes else ""
+        raise UsageError(f"{mention('outliers')} is for regression; the task is {dataset.task}.{instead}")
     if label_noise:
         return noisy_labels(y, fraction=label_noise, num_classes=dataset.num_classes, seed=seed)
     return y if outliers is None else with_outliers(y, outliers, seed=seed)

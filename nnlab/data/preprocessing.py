@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nnlab.core.errors import DataError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.array_files import flat_rows, load_arrays
 from nnlab.data.dataset import Column
 from nnlab.data.table_files import indicators
@@ -159,7 +160,7 @@ def _training_means(dataset: Dataset, x: Floats) -> Floats:
     if empty.any():
         name = dataset.feature_names[int(empty.argmax())]
         raise DataError(
-            f"feature {name!r} is missing in every training row, so it has no mean. Remove it, or say --missing drop."
+            f"feature {name!r} is missing in every training row, so it has no mean. Remove it, or say {mention('missing', 'drop')}."
         )
     means: Floats = np.nanmean(x, axis=0)
     return means

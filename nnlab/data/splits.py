@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.core.errors import DataError, UsageError, unknown
+from nnlab.core.errors import DataError, UsageError, unknown_name
 from nnlab.core.lazy import lazy
 from nnlab.core.rng import stream_seed
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,11 +53,11 @@ class Split:
 AUTO: Final = Split("auto")
 
 
-def parse_split(text: str, *, what: str = "--split") -> Split:
+def parse_split(text: str, *, what: str = mention("split")) -> Split:
     """The split that `text` names: `random`, `stratified`, `group:COLUMN`, `time:COLUMN` or `auto`."""
     how, _, column = text.partition(":")
     if how not in _CUTS and how != "auto":
-        raise unknown(what, how, _CUTS, see=_ACCEPTED)
+        raise unknown_name(what, how, _CUTS, see=_ACCEPTED)
     if (how in _WITH_COLUMN) != bool(column):
         raise UsageError(
             f"{what} {text!r} {'needs a column' if how in _WITH_COLUMN else 'takes no column'}. {_ACCEPTED}"
@@ -97,26 +98,28 @@ def split_rows(
 def _check_classes(dataset: Dataset, *, parts: int) -> None:
     """Refuse a stratified split that the classes do not allow."""
     if not dataset.has_classes:
-        raise UsageError(f"--split stratified is for classes; the task is {dataset.task}. Say --split random.")
+        raise UsageError(
+            f"{mention('split', 'stratified')} is for classes; the task is {dataset.task}. Say {mention('split', 'random')}."
+        )
     found = np.bincount(dataset.y, minlength=dataset.num_classes)
     if found.min() < parts and parts > 1:
         name = dataset.class_names[int(found.argmin())]
         rows = "1 row" if found.min() == 1 else f"{found.min()} rows"
         raise DataError(
             f"class {name!r} has {rows}; a stratified split into {parts} parts needs {parts} of each class."
-            " Leave the class out, say --split random, or --task regression if these are no classes."
+            f" Leave the class out, say {mention('split', 'random')}, or {mention('task')} regression if these are no classes."
         )
 
 
 def _check_column(dataset: Dataset, split: Split, *, parts: int) -> None:
     """Refuse a split by groups or times that the column does not allow."""
     if dataset.split_column is None:
-        raise UsageError(f"--split {split} goes by a column, but the data were loaded without one.")
+        raise UsageError(f"{mention('split', split)} goes by a column, but the data were loaded without one.")
     found = len(np.unique(dataset.split_column.values))
     if found < parts:
         raise DataError(
-            f"--split {split}: different values in the column: {found}. {parts} parts need at least {parts}."
-            " Say --validation 0 or --test 0, or --split random."
+            f"{mention('split', split)}: different values in the column: {found}. {parts} parts need at least {parts}."
+            f" Say {mention('validation', '0')} or {mention('test', '0')}, or {mention('split', 'random')}."
         )
 
 
@@ -125,18 +128,20 @@ def _cut(dataset: Dataset, how: str, rows: Indices, num: int, state: int) -> tup
     if num == 0:
         return rows, rows[:0]
     if num >= len(rows):
-        raise DataError(f"{len(rows)} rows are too few to take {num} away. Lower --validation or --test.")
+        raise DataError(
+            f"{len(rows)} rows are too few to take {num} away. Lower {mention('validation')} or {mention('test')}."
+        )
     try:
         kept, taken = _CUTS[how](dataset, rows, num, state)
     except ValueError as error:
         raise DataError(
-            f"--split {how} can't take {num} of {len(rows)} rows: {error}"
-            " Change --validation or --test, or say --split random."
+            f"{mention('split', how)} can't take {num} of {len(rows)} rows: {error}"
+            f" Change {mention('validation')} or {mention('test')}, or say {mention('split', 'random')}."
         ) from None
     if not len(kept) or not len(taken):
         column = "" if dataset.split_column is None else f" by {dataset.split_column.name!r}"
         raise DataError(
-            f"--split {how}{column} leaves a part without rows. Change --validation or --test, or say --split random."
+            f"{mention('split', f'{how}{column}')} leaves a part without rows. Change {mention('validation')} or {mention('test')}, or say {mention('split', 'random')}."
         )
     return np.sort(kept), np.sort(taken)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import DataError, UsageError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.array_files import dropped_note
 from nnlab.data.dataset import Column, Dataset, SplitColumn
 from nnlab.data.table_reader import MARKS_IN_WORDS, listed, numbers, numbers_or_text, read_table
@@ -55,9 +56,9 @@ def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: 
     if task == "reconstruction":
         table, name = _without_column(table, None if name == split.column else name), None
     if split.column is not None:
-        table.cells(split.column, what=f"--split {split}")
+        table.cells(split.column, what=mention("split", split))
         if split.column == name:
-            raise UsageError(f"--split {split} goes by the column that is to be predicted.")
+            raise UsageError(f"{mention('split', split)} goes by the column that is to be predicted.")
     table, notes = _without_missing(table, missing, needed=(name, split.column))
     features = [str(column) for column in table.frame.columns if column not in (name, split.column)]
     if not features:
@@ -83,7 +84,7 @@ def table_dataset(path: Path, *, target: str | None, task: TaskChoice, missing: 
 
 def _target_column(table: Table, target: str | None, *, needed: bool) -> str | None:
     if target is not None:
-        table.cells(target, what=f"--target {target!r}")
+        table.cells(target, what=f"{mention('target')} {target!r}")
         return target
     names = [str(name) for name in table.frame.columns]
     found = [name for name in names if name in TARGET_NAMES]
@@ -91,7 +92,7 @@ def _target_column(table: Table, target: str | None, *, needed: bool) -> str | N
         return None
     if len(found) != 1:
         raise DataError(
-            f"{table.path}: which column is to be predicted? Say --target COLUMN. Its columns: {listed(names)}."
+            f"{table.path}: which column is to be predicted? Say {mention('target', 'COLUMN')}. Its columns: {listed(names)}."
         )
     return found[0]
 
@@ -115,14 +116,18 @@ def _without_missing(
         rows = np.logical_or.reduce(absent, axis=1)
         if rows.all():
             raise DataError(
-                f"{table.path}: every row has a missing cell; --missing drop leaves none. Say --missing mean."
+                f"{table.path}: every row has a missing cell; {mention('missing', 'drop')} leaves none. Say {mention('missing', 'mean')}."
             )
         return table.without(rows), dropped_note(int(rows.sum()), len(rows))
     if missing == "mean":
         absent = absent & np.array([name in needed for name in table.frame.columns])
     if absent.any():
         row, column = np.argwhere(absent)[0]
-        ways = "--missing drop" if missing == "mean" else "--missing drop or --missing mean"
+        ways = (
+            mention("missing", "drop")
+            if missing == "mean"
+            else f"{mention('missing', 'drop')} or {mention('missing', 'mean')}"
+        )
         place = table.place(int(row), str(table.frame.columns[column]))
         raise DataError(f"{place}: missing ({MARKS_IN_WORDS}). Expected a value; fill it in, or say {ways}.")
     return table, ()
@@ -172,6 +177,6 @@ def _split_values(table: Table, split: Split) -> Floats:
         row = int(wrong.argmax())
         raise DataError(
             f"{table.place(row, split.column)}: {cells.iloc[row]!r} is no time. Expected numbers, or dates such as"
-            f" 2024-01-31, for --split {split}."
+            f" 2024-01-31, for {mention('split', split)}."
         )
     return (times - times.min()).dt.total_seconds().to_numpy().astype(np.float64)

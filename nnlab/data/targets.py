@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.core.errors import DataError
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import mention
 from nnlab.data.table_reader import listed
 
 if TYPE_CHECKING:
@@ -66,11 +67,15 @@ def target_of(values: Values, task: TaskChoice, *, place: str) -> Target:
     meant = _inferred(distinct, len(values)) if task == "auto" else task
     if meant == "regression":
         if distinct.dtype.kind != "f":
-            raise DataError(f"{place} has text such as {distinct[0]!r}. Expected numbers for --task regression.")
+            raise DataError(
+                f"{place} has text such as {distinct[0]!r}. Expected numbers for {mention('task')} regression."
+            )
         return Target(values.astype(np.float64), "regression", ())
     names = _class_names(distinct)
     if meant == "binary" and len(names) != 2:
-        raise DataError(f"{place} has {len(names)} classes: {listed(names, 5)}. Expected two for --task binary.")
+        raise DataError(
+            f"{place} has {len(names)} classes: {listed(names, 5)}. Expected two for {mention('task')} binary."
+        )
     return Target(indices.astype(np.int64), meant, names)
 
 

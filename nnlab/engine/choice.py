@@ -18,8 +18,9 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from nnlab.catalog.custom import blamed, is_custom
+from nnlab.catalog.custom import blame, is_custom
 from nnlab.core.errors import UsageError
+from nnlab.core.spelling import mention
 from nnlab.engine.kernels.site import Masks, Weights
 from nnlab.engine.kernels.table import KERNELS, running_statistics
 from nnlab.engine.modules import draws_globally, load_tensors, module_of, tensors_of
@@ -77,7 +78,7 @@ def choice_of(program: Program, starts: Sequence[Mapping[str, Tensor]], x_ND: Te
     if obstacle is None:
         return Choice("vmap", "" if asked == "vmap" else f"engine vmap: torch.func batches {model}.")
     if asked == "vmap":
-        raise UsageError(f"--engine vmap can't batch {model}: {obstacle}. Say auto or loop.")
+        raise UsageError(f"{mention('engine', 'vmap')} can't batch {model}: {obstacle}. Say auto or loop.")
     return Choice("loop", f"engine loop, run by run: vmap can't batch {model}: {obstacle}.")
 
 
@@ -126,7 +127,7 @@ def _blame_module(layers: Layers, x_BD: Tensor, dtype: str) -> Iterator[None]:
         case (Module(spec, row),):
             within = " under autocast in bfloat16" if dtype == MIXED else ""
             rows = f"training rows of shape {(len(x_BD), *row)}, {x_BD.dtype}{within}"
-            with blamed(spec.name, f"--model {spec}, given {rows}"):
+            with blame(spec.name, f"{mention('model', spec)}, given {rows}"):
                 yield
         case _:
             yield

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from nnlab.core.errors import UsageError
+from nnlab.core.spelling import mention
 
 
 def device_names() -> list[str]:
@@ -32,9 +33,11 @@ def device_named(name: str, dtype: str) -> torch.device:
         usable = [device for device in here if device != "mps" or dtype != "float64"]
         name = next((device for device in ("cuda", "mps") if device in usable), "cpu")
     if name not in here:
-        raise UsageError(f"--device {name!r} is not there. This machine has: {', '.join(here)}.")
+        raise UsageError(f"{mention('device')} {name!r} is not there. This machine has: {', '.join(here)}.")
     if name == "mps" and dtype == "float64":
-        raise UsageError("--device mps has no float64. Take --dtype float32, or --device cpu.")
+        raise UsageError(
+            f"{mention('device', 'mps')} has no float64. Take {mention('dtype', 'float32')}, or {mention('device', 'cpu')}."
+        )
     return torch.device(name)
 
 
@@ -62,7 +65,9 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
         if "deterministic" not in str(error):
             raise
         what = str(error).partition(", but")[0]
-        raise UsageError(f"--deterministic: {what}. Leave it out, or take another --device.") from error
+        raise UsageError(
+            f"{mention('deterministic')}: {what}. Leave it out, or take another {mention('device')}."
+        ) from error
     finally:
         torch.use_deterministic_algorithms(before)
 

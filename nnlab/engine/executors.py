@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 
 from nnlab.core.errors import PartialError
+from nnlab.core.spelling import mention
 from nnlab.engine.device import deterministic_algorithms
 from nnlab.engine.hooks import Hooks
 from nnlab.engine.memory import keep_freed_memory
@@ -26,7 +27,7 @@ from nnlab.settings.run_records import Run
 
 _KILLED: Final = (
     "The system killed a process that was training runs, most likely because memory ran out. Finished runs are recorded; "
-    "the same command goes on from there, and with --threads 1 needs less memory."
+    f"the same command goes on from there, and with {mention('threads', '1')} needs less memory."
 )
 _GLANCE: Final = 0.1  # seconds between looks at the workers' progress
 

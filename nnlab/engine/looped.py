@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nnlab.catalog.averages import averaging_decay
-from nnlab.catalog.custom import blamed, is_custom
+from nnlab.catalog.custom import blame, is_custom
 from nnlab.catalog.metrics import measure
 from nnlab.catalog.optimizers import optimizer_values
 from nnlab.catalog.torch_optimizers import torch_optimizer
 from nnlab.core.rng import stream, stream_seed
+from nnlab.core.spelling import mention
 from nnlab.engine.evaluate import best_constant_loss
 from nnlab.engine.hooks import FitOptions, Seen, Stopped, Watch
 from nnlab.engine.modules import OwnDraws, draws_globally, load_tensors, module_of, tensors_of
@@ -146,7 +147,7 @@ class Loop:
         if self.run.settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.settings.clip_norm)
         rule = self.run.settings.optimizer.name
-        with blamed(rule, f"--optimizer {rule}, at a step") if is_custom(rule) else nullcontext():
+        with blame(rule, f"{mention('optimizer', rule)}, at a step") if is_custom(rule) else nullcontext():
             self.optimizer.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)

@@ -13,7 +13,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Final, Literal, NamedTuple
 
-from nnlab.catalog.entry import configured, keys
+from nnlab.catalog.entry import key_values, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.losses import Loss, loss_named
 from nnlab.catalog.optimizers import optimizer_named
@@ -21,6 +21,7 @@ from nnlab.catalog.schedules import SCHEDULES, schedule_values
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.engine.arrays import padded_rows
 from nnlab.engine.precision import storage_dtype
 from nnlab.networks.layers import Layers, Linear, has_batch_norm, parameters, walk
@@ -141,7 +142,7 @@ class Program:
     @cached_property
     def loss_values(self) -> dict[str, Value | None]:
         """The loss's own options, with their values."""
-        return configured(self.loss.function, self.loss_spec, what="--loss")
+        return key_values(self.loss.function, self.loss_spec, what=mention("loss"))
 
     @property
     def num_scores(self) -> int:
@@ -243,7 +244,7 @@ def program_of(run: Run, shape: Shape) -> Program:
     )
     if shape.num_train % program.batch_size == 1 and has_batch_norm(program.layers):
         raise UsageError(
-            f"--batch-size {settings.batch_size} leaves one row of {shape.num_train} for the last batch, and batch norm "
+            f"{mention('batch_size', settings.batch_size)} leaves one row of {shape.num_train} for the last batch, and batch norm "
             f"can't scale one row. Take another batch size."
         )
     return program
@@ -255,7 +256,7 @@ def layers_of(settings: RunSettings, shape: Shape) -> Layers:
     assert settings.loss is not None
     assert settings.activation is not None
     outputs = shape.num_scores(loss_named(settings.loss))
-    values = configured(model.function, settings.model, what="--model")
+    values = key_values(model.function, settings.model, what=mention("model"))
     return model.function(shape.row, outputs, settings.activation, **values)
 
 
@@ -266,7 +267,7 @@ def axes_of(optimizer: Spec) -> dict[str, float]:
     computed never depends on other runs.
     """
     function = optimizer_named(optimizer).function
-    values = configured(function, optimizer, what="--optimizer")
+    values = key_values(function, optimizer, what=mention("optimizer"))
     return {
         key.name: float(values[key.name])  # type: ignore[arg-type]
         for key in keys(function).values()

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.inits import Init, fans, init_named, resolve_gain, torch_default
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream, stream_seed
+from nnlab.core.spelling import mention
 from nnlab.engine.modules import MODULES, module_of, own_module, tensors_of
 from nnlab.engine.program import Program
 from nnlab.networks.layers import (
@@ -79,7 +80,7 @@ def _tensors_as_built(layers: Layers, seed: int) -> NamedTensors:
 
 def _draw(program: Program, run: Run, entry: Init, as_built: NamedTensors) -> NamedTensors:
     """Draw the parameters from the seed's init stream, in the network's order; the other tensors are as built."""
-    values = configured(entry.function, run.settings.init, what="--init")
+    values = key_values(entry.function, run.settings.init, what=mention("init"))
     # The activation that `gain=auto` follows.
     activation = activation_of(program.layers)
     values = resolve_gain(values, "identity" if activation is None else str(activation))
@@ -132,7 +133,7 @@ def _pass_through_layer(
             return weights[f"{name}.weight"].T.expand(len(x), -1)
         case Activate(activation):
             entry = activation_named(activation)
-            h: Tensor = entry.function(x, **configured(entry.function, activation, what="--activation"))
+            h: Tensor = entry.function(x, **key_values(entry.function, activation, what=mention("activation")))
             return h
         case Conv(inputs, stride=stride, padding=padding):
             weight, convolved = weights[f"{name}.weight"], (F.conv1d, F.conv2d)[len(stride) - 1]
@@ -148,5 +149,5 @@ def _pass_through_layer(
             return x + _pass_through(inner, x, weights, f"{name}.inner.", rescale)
         case _:
             raise UsageError(
-                f"--init lsuv measures the outputs of layers with weights, and has no rule for {type(layer).__name__}."
+                f"{mention('init', 'lsuv')} measures the outputs of layers with weights, and has no rule for {type(layer).__name__}."
             )

@@ -11,12 +11,13 @@ from pydantic import JsonValue
 from nnlab.catalog.losses import loss_named
 from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
-from nnlab.experiments.factors import Factor, crossed
-from nnlab.experiments.judging import judged
+from nnlab.experiments.factors import Factor, cross
+from nnlab.experiments.judging import judge_arms
 from nnlab.experiments.study import Cell, Conclusion, Evidence
-from nnlab.ingredients.resolve import digest, fitted_to, identity, prepared, resolved
+from nnlab.ingredients.resolve import complete_settings, digest, fitted_to, identity, settings_and_data
 from nnlab.settings import CompareSettings, Task
 
 # Losses in their own unit tell nothing between losses.
@@ -30,8 +31,13 @@ METRIC_OF_TASK: Final[Mapping[Task, str]] = {
 }
 
 
-def comparison(
-    command: str, factors: Sequence[Factor], settings: CompareSettings, *, probes: int | None = None
+def plan_comparison(
+    command: str,
+    factors: Sequence[Factor],
+    settings: CompareSettings,
+    dataset: Dataset | None = None,
+    *,
+    probes: int | None = None,
 ) -> Experiment:
     """The experiment whose arms are every combination of the factors' levels.
 
@@ -39,15 +45,16 @@ def comparison(
         command: whose it is.
         factors: what is varied; at least one.
         settings: as given; what the arms have in common.
+        dataset: the settings' data, if they are loaded already.
         probes: epochs between probes of the layers; None for none.
 
     Raises:
         UsageError: an arm that can't be trained, fewer than two arms, a baseline that is none of them.
     """
-    complete, dataset = prepared(settings)
+    complete, dataset = settings_and_data(settings, dataset)
     arms = tuple(
-        Arm(each.name, fitted_to(resolved(each.apply(run_settings(settings))), dataset), each.levels)
-        for each in crossed(factors)
+        Arm(each.name, fitted_to(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
+        for each in cross(factors)
     )
     _check_arms(command, arms, settings)
     decided = [factor.decides for factor in factors]
@@ -55,7 +62,7 @@ def comparison(
     _check_metric(arms, settings, dataset)
     if settings.show_grid and settings.tune_lr is None and len(factors) == 1:
         raise UsageError(
-            "--show-grid shows arms by rates, or factors that are crossed. Say --tune-lr, or a second --vary."
+            f"{mention('show_grid')} shows arms by rates, or factors that are crossed. Say {mention('tune_lr')}, or a second {mention('vary')}."
         )
     tuning = _tuning(decided, settings)
     return Experiment(
@@ -79,9 +86,11 @@ def _tuning(decided: Sequence[str], settings: CompareSettings) -> Tuning | None:
     if settings.tune_lr is None:
         return None
     if "lr" in decided:
-        raise UsageError("--tune-lr chooses the rate that --vary lr varies. Say one of them.")
+        raise UsageError(f"{mention('tune_lr')} chooses the rate that {mention('vary', 'lr')} varies. Say one of them.")
     if settings.validation == 0 and settings.metric.startswith("val_"):
-        raise UsageError(f"--tune-lr chooses by {settings.metric}, and --validation 0 leaves no part to choose by.")
+        raise UsageError(
+            f"{mention('tune_lr')} chooses by {settings.metric}, and {mention('validation', '0')} leaves no part to choose by."
+        )
     return Tuning(settings.tune_lr, settings.tuning_seeds)
 
 
@@ -102,7 +111,7 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
         seen[what] = arm.name
     if settings.baseline is not None and settings.baseline not in names:
         near = did_you_mean(settings.baseline, names)
-        raise UsageError(f"--baseline {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
+        raise UsageError(f"{mention('baseline')} {settings.baseline!r} is not an arm.{near} Arms: {', '.join(names)}.")
 
 
 def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Dataset) -> None:
@@ -113,12 +122,12 @@ def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Data
     """
     if settings.metric in OWN_UNITS and _units_differ(decided, dataset):
         raise UsageError(
-            f"--metric {settings.metric} is in a unit of its own in each arm, and compares nothing. "
-            f"Say --metric {METRIC_OF_TASK[dataset.task]}, or another metric that no loss owns."
+            f"{mention('metric', settings.metric)} is in a unit of its own in each arm, and compares nothing. "
+            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or another metric that no loss owns."
         )
     if dataset.task == "reconstruction" and "standardize" in decided:
         raise UsageError(
-            "--vary standardize changes what is to be reconstructed, so that its arms have no unit in common."
+            f"{mention('vary', 'standardize')} changes what is to be reconstructed, so that its arms have no unit in common."
         )
 
 
@@ -133,8 +142,8 @@ def _check_metric(arms: Sequence[Arm], settings: CompareSettings, dataset: Datas
     without = [arm for arm, link in links.items() if name in METRICS and not METRICS[name].applies(dataset.task, link)]
     if without:
         raise UsageError(
-            f"--metric {settings.metric} is one of probabilities, and the loss of {', '.join(without)} gives none. "
-            f"Say --metric {METRIC_OF_TASK[dataset.task]}, or compare losses that do."
+            f"{mention('metric', settings.metric)} is one of probabilities, and the loss of {', '.join(without)} gives none. "
+            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or compare losses that do."
         )
 
 
@@ -143,7 +152,7 @@ def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
     return "loss" in decided or ("standardize" in decided and dataset.task == "regression")
 
 
-def compared(
+def compare_arms(
     experiment: Experiment,
     evidence: Evidence,
     *,
@@ -169,7 +178,7 @@ def compared(
     arms = [arm.name for arm in experiment.arms]
     baseline = settings.baseline or _usual_arm(experiment.arms, usual)
     left_out = OWN_UNITS if _units_differ(experiment.varied, experiment.dataset) else ()
-    conclusion = judged(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
+    conclusion = judge_arms(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
     metrics = [name for name in metric_columns(runs) if name not in left_out and runs[name].notna().any()]
     rows: Sequence[Mapping[str, Cell]] = []
     if len(experiment.seeds) > 1 and settings.metric in metrics:

@@ -1,4 +1,4 @@
-"""What an experiment found, read from its directory."""
+"""The results of an experiment, read from its directory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from nnlab.core.errors import DataError
+from nnlab.core.spelling import as_keyword, spell
 from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
 from nnlab.storage.manifest import Manifest, read_manifest
 
@@ -25,10 +26,10 @@ class Results:
         summary: a row for each arm, the answer.
         runs: a row for each run.
         curves: a row for each run and epoch end.
-        comparisons: a row for each arm and metric against the baseline; None where nothing is compared.
-        tuning: a row for each arm and rate tried; None where no rate was tuned.
-        layers: a row for each layer looked at; None where none was.
-        manifest: what was asked, by what it was computed, and on what.
+        comparisons: a row for each arm and metric against the baseline; None if nothing is compared.
+        tuning: a row for each arm and rate tried; None if no rate was tuned.
+        layers: a row for each layer probed; None if none was.
+        manifest: what was asked, and the software and machine that answered.
     """
 
     path: Path
@@ -42,10 +43,10 @@ class Results:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The results in a directory, whoever had them made.
+        """Read the results in a directory, made from Python or at the command line.
 
         Raises:
-            DataError: it holds none that are finished.
+            DataError: it holds no finished results.
         """
         path = Path(path)
         manifest = read_manifest(path)
@@ -64,18 +65,18 @@ class Results:
 
     @property
     def best(self) -> str | None:
-        """The arm that was chosen; None where none could be."""
+        """The arm that was chosen; None if none could be."""
         chosen = self.summary.loc[self.summary["best"].fillna(False).astype(bool), "arm"]
         return None if chosen.empty else str(chosen.iloc[0])
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is to be said of the summary, in sentences."""
-        return self.manifest.notes
+        """Sentences about the summary, settings spelled as in Python."""
+        return [spell(note, as_keyword) for note in self.manifest.notes]
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:
-        """What was found that has no table: the threshold, the baseline, the curvature at the start."""
+        """Findings that have no table: the threshold, the baseline, the curvature at the start."""
         return self.manifest.facts
 
     def __repr__(self) -> str:

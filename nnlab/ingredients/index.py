@@ -27,6 +27,6 @@ KINDS: Final[Mapping[str, Mapping[str, Entry]]] = {
 }
 
 
-def names_for(option: str) -> tuple[str, ...]:
-    """The names that an option accepts; none for an option that takes no ingredient."""
-    return tuple(KINDS.get(LISTED_AS.get(option, ""), ()))
+def names_for(setting: str) -> tuple[str, ...]:
+    """The names that a setting accepts; none for a setting that takes no ingredient."""
+    return tuple(KINDS.get(LISTED_AS.get(setting, ""), ()))

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.activations import own_activation
-from nnlab.catalog.entry import LISTED_AS, Key, configured, find, first_line, keys
+from nnlab.catalog.entry import LISTED_AS, Key, find, first_line, key_values, keys
 from nnlab.catalog.inits import own_init
 from nnlab.catalog.losses import own_loss
 from nnlab.catalog.schedules import WORDS
 from nnlab.core import kinds
-from nnlab.core.errors import unknown
-from nnlab.core.kinds import spelled
+from nnlab.core.errors import unknown_name
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec, parse_spec
+from nnlab.core.spelling import flag, spell_value
 from nnlab.ingredients.index import KINDS
 
 if TYPE_CHECKING:
@@ -84,19 +84,19 @@ def ingredient(kind: str, text: str) -> tuple[pd.DataFrame, Portrait]:
     if missing and not spec.options:
         portrait = Portrait({"picture": f"none without a value for {missing[0]}="})
     else:
-        values = configured(entry.function, spec, what=what)
+        values = key_values(entry.function, spec, what=what)
         portrait = PORTRAITS[kind](entry, spec, values) if kind in PORTRAITS else Portrait()
     return pd.DataFrame(_properties(kind, spec, entry, portrait), columns=["property", "value"]), portrait
 
 
 def _table(kind: str) -> Mapping[str, Entry]:
     if kind not in KINDS:
-        raise unknown("nnlab list", kind, KINDS)
+        raise unknown_name("nnlab list", kind, KINDS)
     return KINDS[kind]
 
 
 def _options(kind: str) -> list[str]:
-    return [option for option, listed in LISTED_AS.items() if listed == kind]
+    return [flag(setting) for setting, listed in LISTED_AS.items() if listed == kind]
 
 
 def _properties(kind: str, spec: Spec, entry: Entry, portrait: Portrait) -> list[tuple[str, str]]:
@@ -122,7 +122,7 @@ def _paragraph(function: Callable[..., object]) -> str:
 
 def _key_default(key: Key) -> str:
     """`delta=1.0`; `step_size=...` where it must be given or follows from something else."""
-    return f"{key.name}={'...' if key.default is None else spelled(key.default)}"
+    return f"{key.name}={'...' if key.default is None else spell_value(key.default)}"
 
 
 def _key_words(key: Key, kind: str) -> str:
@@ -130,7 +130,7 @@ def _key_words(key: Key, kind: str) -> str:
     words = ", ".join(accepted) or kinds.KINDS[key.kind].accepts
     if key.required:
         return f"{words}; must be given"
-    return f"{words}; default: {'see above' if key.default is None else spelled(key.default)}"
+    return f"{words}; default: {'see above' if key.default is None else spell_value(key.default)}"
 
 
 def _of_torch(module: str, name: str | None) -> str:

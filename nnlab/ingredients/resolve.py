@@ -14,20 +14,21 @@ from typing import Any, Final, TypeVar
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.averages import AVERAGES
 from nnlab.catalog.custom import content_hash, is_custom
-from nnlab.catalog.entry import Entry, configured, find, keys
+from nnlab.catalog.entry import Entry, find, key_values, keys
 from nnlab.catalog.inits import init_named
 from nnlab.catalog.losses import DEFAULT_LOSS, check_fits, loss_named
 from nnlab.catalog.metrics import METRICS
 from nnlab.catalog.optimizers import OPTIMIZERS, optimizer_named, optimizer_values
 from nnlab.catalog.schedules import SCHEDULES, schedule_values
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
 from nnlab.data.loading import data_named, is_file, load
 from nnlab.data.parts import parse_outliers
 from nnlab.data.splits import parse_split
 from nnlab.networks.models import model_named
-from nnlab.settings import ExperimentSettings, RunSettings, flag
+from nnlab.settings import ExperimentSettings, RunSettings
 
 S = TypeVar("S", bound=RunSettings)
 E = TypeVar("E", bound=ExperimentSettings)
@@ -40,14 +41,14 @@ _FINDERS: Final[Mapping[str, Callable[[Spec], Entry]]] = {
     "init": init_named,
     "loss": loss_named,
     "optimizer": optimizer_named,
-    "schedule": partial(find, SCHEDULES, what="--schedule"),
-    "average": partial(find, AVERAGES, what="--average"),
+    "schedule": partial(find, SCHEDULES, what=mention("schedule")),
+    "average": partial(find, AVERAGES, what=mention("average")),
 }
 
 _LOSS_METRICS: Final = ("train_loss", "batch_loss", "val_loss")
 
 
-def resolved(settings: S) -> S:
+def complete_settings(settings: S) -> S:
     """The same settings with every ingredient checked and every default that needs no data filled in.
 
     `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the init and, but for a
@@ -56,26 +57,32 @@ def resolved(settings: S) -> S:
     Raises:
         UsageError: an unknown name or key, a flag and a key that say different things.
     """
-    model, activation = _merged(settings.model, "activation", settings.activation, "--model", "--activation")
+    model, activation = _merged(
+        settings.model, "activation", settings.activation, mention("model"), mention("activation")
+    )
     decay = None if settings.weight_decay is None else Spec(repr(settings.weight_decay))
     optimizer = settings.optimizer
     if decay is not None:
-        _, decay = _merged(optimizer, "weight_decay", decay, "--optimizer", "--weight-decay")
+        _, decay = _merged(optimizer, "weight_decay", decay, mention("optimizer"), mention("weight_decay"))
         assert decay is not None
         optimizer = optimizer.with_option("weight_decay", decay.name)
     is_module = model_named(model).is_module
     if model_named(model).reconstructs and settings.task not in ("auto", "reconstruction"):
-        raise UsageError(f"--model {model.name} gives a row's own features back. Say --task reconstruction, or auto.")
+        raise UsageError(
+            f"{mention('model', model.name)} gives a row's own features back. Say {mention('task', 'reconstruction')}, or auto."
+        )
     if is_module and settings.engine == "native":
-        raise UsageError(f"--engine native has no rules for the nn.Module {model}. Say auto, vmap or loop.")
+        raise UsageError(
+            f"{mention('engine', 'native')} has no rules for the nn.Module {model}. Say auto, vmap or loop."
+        )
     is_own_rule, is_mixed = is_custom(optimizer.name), settings.dtype == "mixed"
     if is_mixed and settings.engine == "native":
         raise UsageError(
-            "--dtype mixed is PyTorch's autocast, which --engine native does not pass through. Say auto, vmap or loop."
+            f"{mention('dtype', 'mixed')} is PyTorch's autocast, which {mention('engine', 'native')} does not pass through. Say auto, vmap or loop."
         )
     if is_own_rule and settings.engine in ("native", "vmap"):
         raise UsageError(
-            f"--engine {settings.engine} moves many runs at once, and --optimizer {optimizer.name} one. Say auto or loop."
+            f"{mention('engine', settings.engine)} moves many runs at once, and {mention('optimizer', optimizer.name)} one. Say auto or loop."
         )
     complete = settings.model_copy(
         update={
@@ -96,7 +103,7 @@ def resolved(settings: S) -> S:
     for name, finder in _FINDERS.items():
         spec = getattr(complete, name)
         if spec is not None and not (name == "data" and is_file(spec)):
-            configured(finder(spec).function, spec, what=f"--{name}")
+            key_values(finder(spec).function, spec, what=mention(name))
     optimizer_values(complete.optimizer)
     schedule_values(complete.schedule)
     _check_momentum(complete)
@@ -116,26 +123,40 @@ def _check_momentum(settings: RunSettings) -> None:
     if schedule_values(settings.schedule).get("cycle_momentum") and not accepted.keys() & {"momentum", "betas"}:
         fitting = [name for name, entry in OPTIMIZERS.items() if keys(entry.function).keys() & {"momentum", "betas"}]
         raise UsageError(
-            f"--schedule {settings.schedule} cycles a momentum, and --optimizer {settings.optimizer.name} has none. "
+            f"{mention('schedule', settings.schedule)} cycles a momentum, and {mention('optimizer', settings.optimizer.name)} has none. "
             f"These have: {', '.join(fitting)}."
         )
 
 
-def prepared(settings: E) -> tuple[E, Dataset]:
+def data_of(settings: RunSettings) -> Dataset:
+    """The data that complete settings name.
+
+    Raises:
+        UsageError: settings that do not fit the data.
+        DataError: data that can't be used.
+    """
+    return load(
+        settings.data,
+        target=settings.target,
+        task=settings.task,
+        missing=settings.missing,
+        split=parse_split(settings.split),
+    )
+
+
+def settings_and_data(settings: E, dataset: Dataset | None = None) -> tuple[E, Dataset]:
     """Complete settings of an experiment and its data.
+
+    Args:
+        settings: as given.
+        dataset: their data, if they are loaded already.
 
     Raises:
         UsageError: settings that can't be what is meant, or do not fit the data.
         DataError: data that can't be used.
     """
-    complete = resolved(settings)
-    dataset = load(
-        complete.data,
-        target=complete.target,
-        task=complete.task,
-        missing=complete.missing,
-        split=parse_split(complete.split),
-    )
+    complete = complete_settings(settings)
+    dataset = data_of(complete) if dataset is None else dataset
     complete = fitted_to(complete, dataset)
     check_metric(complete, dataset)
     return complete, dataset
@@ -160,13 +181,15 @@ def fitted_to(settings: S, dataset: Dataset) -> S:
     """
     if (settings.task == "reconstruction") != (dataset.task == "reconstruction"):
         raise UsageError(
-            f"--model {settings.model} is to learn the task {settings.task}, and the data are for {dataset.task}. "
-            "Say --task reconstruction, which every model can learn."
+            f"{mention('model', settings.model)} is to learn the task {settings.task}, and the data are for {dataset.task}. "
+            f"Say {mention('task', 'reconstruction')}, which every model can learn."
         )
     if settings.class_weights == "balanced" and not dataset.has_classes:
-        raise UsageError(f"--class-weights balanced is for classes; the task is {dataset.task}.")
+        raise UsageError(f"{mention('class_weights', 'balanced')} is for classes; the task is {dataset.task}.")
     if settings.early_stop is not None and settings.validation == 0:
-        raise UsageError("--early-stop looks at the validation loss, and --validation 0 leaves none. Say one of them.")
+        raise UsageError(
+            f"{mention('early_stop')} looks at the validation loss, and {mention('validation', '0')} leaves none. Say one of them."
+        )
     loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
     check_fits(loss.name, dataset.task)
     return settings.model_copy(update={"loss": loss})
@@ -182,17 +205,17 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
     accepted = [*_LOSS_METRICS, *(f"val_{name}" for name in measured)]
     if settings.metric.startswith("test_"):
         raise UsageError(
-            f"--metric {settings.metric} would choose by the test part, which is for the report. Choose by val_{settings.metric[5:]}."
+            f"{mention('metric', settings.metric)} would choose by the test part, which is for the report. Choose by val_{settings.metric[5:]}."
         )
     if settings.metric not in accepted:
-        raise unknown("--metric", settings.metric, accepted)
+        raise unknown_name(mention("metric"), settings.metric, accepted)
     name = settings.metric.removeprefix("val_")
     if settings.loss is not None and name in METRICS:
         link = loss_named(settings.loss).link_for(dataset.task)
         if not METRICS[name].applies(dataset.task, link):
             raise UsageError(
-                f"--metric {settings.metric} is one of probabilities, and --loss {settings.loss} gives none. "
-                "Say --metric val_accuracy, or a loss that does."
+                f"{mention('metric', settings.metric)} is one of probabilities, and {mention('loss', settings.loss)} gives none. "
+                f"Say {mention('metric', 'val_accuracy')}, or a loss that does."
             )
 
 
@@ -203,7 +226,7 @@ def identity(settings: RunSettings) -> dict[str, object]:
         value: Any = getattr(settings, name)
         if name in _FINDERS and isinstance(value, Spec) and not (name == "data" and is_file(value)):
             function = _FINDERS[name](value).function
-            values = configured(function, value, what=f"--{name}")
+            values = key_values(function, value, what=mention(name))
             found |= {f"{name}.{key}": setting for key, setting in values.items()}
             value = value.name
         found[name] = str(value) if isinstance(value, Spec) else value
@@ -220,7 +243,7 @@ def own_files(settings: RunSettings) -> dict[str, str]:
             try:
                 found[word] = content_hash(word)
             except OSError as error:
-                raise UsageError(f"{flag(name)} {spec}: {error.filename} can't be read: {error.strerror}.") from None
+                raise UsageError(f"{mention(name)} {spec}: {error.filename} can't be read: {error.strerror}.") from None
     return found
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnlab.core.errors import UsageError
-from nnlab.core.kinds import spelled
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.module_layer import Module
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ def transformer(
         dropout: probability with which attention's weights and units are dropped while training.
     """
     if width % heads:
-        raise UsageError(f"--model transformer:width must be a multiple of heads={heads}, not {width}.")
+        raise UsageError(f"{mention('model', 'transformer:width')} must be a multiple of heads={heads}, not {width}.")
     if len(row) > 2:
-        raise UsageError(f"--model transformer reads series, (steps,) or (channels, steps), not rows of shape {row}.")
+        raise UsageError(
+            f"{mention('model', 'transformer')} reads series, (steps,) or (channels, steps), not rows of shape {row}."
+        )
     keys: dict[str, Any] = {"width": width, "heads": heads, "depth": depth, "feedforward": feedforward}
     keys["dropout"] = dropout
-    spec = Spec("transformer", tuple((key, spelled(value)) for key, value in keys.items()))
+    spec = Spec("transformer", tuple((key, spell_value(value)) for key, value in keys.items()))
     return (Module(spec, row, outputs, activation, partial(_encoder, row, outputs, activation, keys)),)
 
 

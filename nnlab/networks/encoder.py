@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 
 _POSITIONS_STD = 0.02  # of the learned positions at the start, as in BERT and GPT-2
 
@@ -23,7 +24,7 @@ class Elementwise(nn.Module):
     def __init__(self, activation: Spec) -> None:
         super().__init__()
         self.function = activation_named(activation).function
-        self.values = configured(self.function, activation, what="--activation")
+        self.values = key_values(self.function, activation, what=mention("activation"))
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.function(x, **self.values)

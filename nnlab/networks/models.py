@@ -12,6 +12,7 @@ from nnlab.catalog.entry import find
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Count, Flag, Fraction, Sizes, Word
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.networks.attention import transformer
 from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
 from nnlab.networks.own_models import own_layers
@@ -63,7 +64,7 @@ def mlp(
         norm: `layer` or `batch` normalisation before each activation.
     """
     if norm not in (None, "layer", "batch"):
-        raise UsageError(f"--model mlp:norm takes layer or batch, not {norm!r}.")
+        raise UsageError(f"{mention('model', 'mlp:norm')} takes layer or batch, not {norm!r}.")
     layers: list[Layer] = []
     before = math.prod(row)
     for after in _widths(hidden, width, depth):
@@ -80,7 +81,7 @@ def mlp(
 
 def _widths(hidden: Sizes | None, width: int | None, depth: int | None) -> Sizes:
     if hidden is not None and (width is not None or depth is not None):
-        raise UsageError("--model mlp takes hidden= or width= and depth=, not both.")
+        raise UsageError(f"{mention('model', 'mlp')} takes hidden= or width= and depth=, not both.")
     if hidden is not None:
         return hidden
     return (100 if width is None else width,) * (2 if depth is None else depth)
@@ -152,4 +153,4 @@ def model_named(spec: Spec) -> Model:
     """
     if is_custom(spec.name):
         return Model(own_layers(spec.name), is_module=True)
-    return find(MODELS, spec, what="--model")
+    return find(MODELS, spec, what=mention("model"))

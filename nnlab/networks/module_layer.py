@@ -17,10 +17,11 @@ from functools import cache
 from threading import RLock
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.custom import blamed
+from nnlab.catalog.custom import blame
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.networks.layers import Law, Layer, Parameter
 
 if TYPE_CHECKING:
@@ -111,17 +112,17 @@ def built(layer: Module, seed: int) -> nn.Module:
     Raises:
         UsageError: the constructor fails, or makes something else than a module with parameters to train.
     """
-    with seeded(seed), blamed(layer.spec.name, f"--model {layer.spec}"):
+    with seeded(seed), blame(layer.spec.name, mention("model", layer.spec)):
         made = layer.build()
         if not isinstance(made, nn.Module):
-            raise UsageError(f"--model {layer.spec} makes no nn.Module but: {made!r}.")
+            raise UsageError(f"{mention('model', layer.spec)} makes no nn.Module but: {made!r}.")
         made.register_forward_pre_hook(lambda _, given: (given[0].reshape(-1, *layer.row), *given[1:]))
         made.register_forward_hook(lambda _, given, scores: _checked(layer, given[0], scores))
         if any(nn.parameter.is_lazy(parameter) for parameter in made.parameters()):
             with torch.no_grad():  # lazy layers learn their sizes from the first rows, and draw then
                 made.eval()(torch.zeros(_TRIED_ROWS, math.prod(layer.row)))
     if not any(parameter.requires_grad for parameter in made.parameters()):
-        raise UsageError(f"--model {layer.spec} has no parameters to train.")
+        raise UsageError(f"{mention('model', layer.spec)} has no parameters to train.")
     return made.train()
 
 
@@ -134,7 +135,7 @@ def _checked(layer: Module, rows: Tensor, scores: object) -> Tensor:
         return scores
     found = f"shape {tuple(scores.shape)}" if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
     raise UsageError(
-        f"--model {layer.spec} gives {found} for rows of shape {tuple(rows.shape)} [B, *row]; it must give scores of "
+        f"{mention('model', layer.spec)} gives {found} for rows of shape {tuple(rows.shape)} [B, *row]; it must give scores of "
         f"shape {wanted} [B, outputs]{', or one number a row' if layer.outputs == 1 else ''}."
     )
 
@@ -154,7 +155,9 @@ def known(layer: Module) -> Known:
             part.eval()  # its masks come from the run's own stream
     with seeded(0), torch.no_grad():
         before = torch.default_generator.get_state()
-        with blamed(layer.spec.name, f"--model {layer.spec}, given zeros of shape {(_TRIED_ROWS, *layer.row)}"):
+        with blame(
+            layer.spec.name, f"{mention('model', layer.spec)}, given zeros of shape {(_TRIED_ROWS, *layer.row)}"
+        ):
             module(torch.zeros(_TRIED_ROWS, math.prod(layer.row)))
         drew = not torch.equal(before, torch.default_generator.get_state())
     return Known(

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.custom import load_function
 from nnlab.catalog.own_keys import as_keys, parameters_by_name, type_of
-from nnlab.core.kinds import Value, spelled
+from nnlab.core.kinds import Value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.layers import Layers
 from nnlab.networks.module_layer import Module
 
@@ -43,9 +44,9 @@ def own_layers(name: str) -> Callable[..., Layers]:
     Raises:
         UsageError: no such thing, or a parameter that nothing says how to read.
     """
-    theirs = load_function(name, what="--model")
-    taken = {} if isinstance(theirs, nn.Module) else parameters_by_name(theirs, what=f"--model {name}")
-    keys = as_keys(taken.values(), what=f"--model {name}", given=GIVEN)
+    theirs = load_function(name, what=mention("model"))
+    taken = {} if isinstance(theirs, nn.Module) else parameters_by_name(theirs, what=mention("model", name))
+    keys = as_keys(taken.values(), what=mention("model", name), given=GIVEN)
 
     def layers(row: Row, outputs: int, activation: Spec, **values: Value) -> Layers:
         given: dict[str, Any] = {"features": math.prod(row), "row": row, "outputs": outputs, **values}
@@ -54,7 +55,7 @@ def own_layers(name: str) -> Callable[..., Layers]:
         if follows is not None:
             wants_name = type_of(taken["activation"]) == "str"
             arguments["activation"] = str(follows) if wants_name else partial(_elementwise, follows)
-        spec = Spec(name, tuple((key, spelled(value)) for key, value in values.items()))
+        spec = Spec(name, tuple((key, spell_value(value)) for key, value in values.items()))
         return (Module(spec, row, outputs, follows, partial(_made, theirs, arguments)),)
 
     handed = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY) for each in ("row", "outputs", "activation")]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from nnlab.core.errors import UsageError
+from nnlab.core.spelling import mention
 from nnlab.networks.layers import Dropout, Layer, Layers, Linear, Parameter
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def rnn(
         nonlinearity: f, `tanh` or `relu`.
     """
     if nonlinearity not in ("tanh", "relu"):
-        raise UsageError(f"--model rnn:nonlinearity takes tanh or relu, not {nonlinearity!r}.")
+        raise UsageError(f"{mention('model', 'rnn:nonlinearity')} takes tanh or relu, not {nonlinearity!r}.")
     kind: Kind = "rnn_tanh" if nonlinearity == "tanh" else "rnn_relu"
     wanted = Wanted(hidden, layers, bidirectional, read, dropout)
     return _stacked("rnn", kind, row, outputs, wanted)
@@ -163,7 +164,7 @@ def lstm(
 
 def _stacked(model: str, kind: Kind, row: tuple[int, ...], outputs: int, wanted: Wanted) -> Layers:
     if wanted.read not in ("all", "last"):
-        raise UsageError(f"--model {model}:read takes all or last, not {wanted.read!r}.")
+        raise UsageError(f"{mention('model', f'{model}:read')} takes all or last, not {wanted.read!r}.")
     inputs, steps = _series(model, row)
     found: list[Layer] = []
     for index in range(wanted.layers):
@@ -184,4 +185,6 @@ def _series(model: str, row: tuple[int, ...]) -> tuple[int, int]:
             return channels, steps
         case _:
             shape = "x".join(map(str, row))
-            raise UsageError(f"--model {model} reads series, and a row of {shape} is none. Take a table or a series.")
+            raise UsageError(
+                f"{mention('model', model)} reads series, and a row of {shape} is none. Take a table or a series."
+            )

@@ -9,6 +9,7 @@ from typing import Literal
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Sizes
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.networks.layers import Activate, Dropout, Layer, Layers, Linear, Norm, Residual
 from nnlab.networks.spatial_layers import Conv, Pool, Positions
 
@@ -34,12 +35,16 @@ class Block:
 
     def __post_init__(self) -> None:
         if self.pool not in ("max", "mean", "none"):
-            raise UsageError(f"--model {self.name}:pool takes max, mean or none, not {self.pool!r}.")
+            raise UsageError(f"{mention('model', f'{self.name}:pool')} takes max, mean or none, not {self.pool!r}.")
         if self.norm not in ("batch", "group", "none"):
             hint = " Layer norm is norm=group with groups=1." if self.norm == "layer" else ""
-            raise UsageError(f"--model {self.name}:norm takes batch, group or none, not {self.norm!r}.{hint}")
+            raise UsageError(
+                f"{mention('model', f'{self.name}:norm')} takes batch, group or none, not {self.norm!r}.{hint}"
+            )
         if self.groups > 1 and self.norm != "group":
-            raise UsageError(f"--model {self.name}:groups={self.groups} goes with norm=group, not norm={self.norm}.")
+            raise UsageError(
+                f"{mention('model', f'{self.name}:groups={self.groups}')} goes with norm=group, not norm={self.norm}."
+            )
 
     def network(self, row: Row, channels: Sizes, hidden: Sizes, outputs: int) -> Layers:
         """Blocks of these many channels, then connected layers."""
@@ -70,7 +75,7 @@ class Block:
         )
         if min(conv.positions) < 1:
             raise UsageError(
-                f"--model {self.name}: a kernel of {sides((self.kernel,) * dims)} is put on {sides(before[1:])} "
+                f"{mention('model', self.name)}: a kernel of {sides((self.kernel,) * dims)} is put on {sides(before[1:])} "
                 f"{_positions(dims)} with padding {self.padding}, where it does not fit. Take a smaller kernel, more padding, fewer "
                 "convolutions, less stride or pooling, or larger rows."
             )
@@ -84,7 +89,7 @@ class Block:
             return [Norm("batch", channels, positions)]
         if channels % self.groups:
             raise UsageError(
-                f"--model {self.name}:groups={self.groups} can't divide {channels} channels. Take a divisor of {channels}."
+                f"{mention('model', f'{self.name}:groups={self.groups}')} can't divide {channels} channels. Take a divisor of {channels}."
             )
         return [Norm("group", channels, positions, self.groups)]
 
@@ -93,7 +98,7 @@ class Block:
         pool = Pool(before, over, window, window)
         if min(pool.positions) < 1:
             raise UsageError(
-                f"--model {self.name}: a pool of {sides(window)} is put on {sides(before[1:])} {_positions(len(window))}, where it "
+                f"{mention('model', self.name)}: a pool of {sides(window)} is put on {sides(before[1:])} {_positions(len(window))}, where it "
                 "does not fit. Take more padding, fewer convolutions, less stride or pooling, or larger rows."
             )
         return pool

@@ -8,6 +8,7 @@ from dataclasses import replace
 from nnlab.core.errors import UsageError
 from nnlab.core.kinds import Count, Flag, Fraction, Sizes, Whole, Word
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.networks.layers import Layer, Layers, Linear
 from nnlab.networks.spatial_blocks import Block, Row, connected, sides
 
@@ -129,7 +130,7 @@ def lenet(row: Row, outputs: int, activation: Spec, *, padding: Whole | None = N
         padding = max(2, needed)
     if padding < needed:
         raise UsageError(
-            f"--model lenet:padding={padding}: an image of {sides(image[1:])} is too small for two convolutions of 5x5 and two pools "
+            f"{mention('model', f'lenet:padding={padding}')}: an image of {sides(image[1:])} is too small for two convolutions of 5x5 and two pools "
             f"of 2x2. Take padding={needed} or more, or leave it out."
         )
     pooled = Block("lenet", activation, 5, padding=padding, pool="mean")
@@ -155,7 +156,7 @@ def _series(row: Row, name: str) -> Row:
     """(channels, steps)."""
     if len(row) > 2:
         raise UsageError(
-            f"--model {name} goes over the steps of a series, and a row of these data is an image of shape {sides(row)}. "
+            f"{mention('model', name)} goes over the steps of a series, and a row of these data is an image of shape {sides(row)}. "
             "Take conv2d or lenet."
         )
     return (1, *row) if len(row) == 1 else row
@@ -165,7 +166,7 @@ def _image(row: Row, name: str) -> Row:
     """(channels, height, width)."""
     if len(row) != 3:
         raise UsageError(
-            f"--model {name} looks at images of (channels, height, width), and a row of these data has shape {sides(row)}. "
-            "--data digits:image=true and --data mnist5k have images; conv1d takes series."
+            f"{mention('model', name)} looks at images of (channels, height, width), and a row of these data has shape {sides(row)}. "
+            f"{mention('data', 'digits:image=true')} and {mention('data', 'mnist5k')} have images; conv1d takes series."
         )
     return row

@@ -43,7 +43,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
 _PARTS: Final = {"val": "the validation part", "test": "the test part"}
 
 
-def explained(sheet: Sheet, factor: str) -> Sheet:
+def with_meanings(sheet: Sheet, factor: str) -> Sheet:
     """The sheet with a line below it for each column that it shows.
 
     Args:

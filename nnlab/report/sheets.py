@@ -16,6 +16,7 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
+from nnlab.core.spelling import as_flag, spell
 from nnlab.report.cells import aligned
 from nnlab.report.text import as_ascii, plain
 
@@ -102,9 +103,9 @@ class Sheet:
     num_unlisted: int = 0
     meanings: Mapping[str, str] = field(default_factory=dict)
 
-    def noted(self, notes: Sequence[str]) -> Sheet:
-        """The same sheet with further lines below."""
-        return replace(self, lines=[*self.lines, *(Line(plain(note)) for note in notes)])
+    def with_notes(self, notes: Sequence[str]) -> Sheet:
+        """The same sheet with notes below, the settings in them spelled as flags."""
+        return replace(self, lines=[*self.lines, *(Line(plain(spell(note, as_flag))) for note in notes)])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sheet = _in_ascii(self) if options.ascii_only else self

@@ -1,4 +1,4 @@
-"""The types of settings: each reads text as the grammar has it, and what TOML and Python have for it."""
+"""The types of settings: each reads text by the grammar, and the types of TOML and Python."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo
 
 from nnlab.core.errors import UsageError
-from nnlab.core.kinds import Value, parse_value, spelled
+from nnlab.core.kinds import Value, parse_value
 from nnlab.core.spec import Spec, parse_rate, parse_rates, parse_seeds, parse_spec, split_list
-from nnlab.settings.base import flag
+from nnlab.core.spelling import mention, spell_value
 
 
 def as_text(value: object) -> str:
-    """A value from TOML or Python in the spelling that the grammar reads: `[0.1, 0.2]` is `0.1,0.2`.
+    """A value from TOML or Python in the spelling of the grammar: `[0.1, 0.2]` is `0.1,0.2`.
 
     NumPy's numbers and arrays are spelled as Python's own.
     """
@@ -23,15 +23,15 @@ def as_text(value: object) -> str:
         parts = [as_text(part) for part in value]
         return ",".join(parts) + ("," if len(parts) == 1 else "")
     if isinstance(value, Real) and not isinstance(value, bool):
-        return spelled(int(value) if isinstance(value, Integral) else float(value))
-    return spelled(value)
+        return spell_value(int(value) if isinstance(value, Integral) else float(value))
+    return spell_value(value)
 
 
 def _reader(read: Callable[[str, str], object]) -> BeforeValidator:
     def validate(value: object, info: ValidationInfo) -> object:
         if value is None or isinstance(value, Spec):
             return value
-        return read(as_text(value), flag(info.field_name or ""))
+        return read(as_text(value), mention(info.field_name or ""))
 
     return BeforeValidator(validate)
 
@@ -75,7 +75,7 @@ def _counts(text: str, *, what: str) -> tuple[int, ...]:
 
 
 def _numbers(text: str, *, what: str) -> tuple[float, ...]:
-    """Numbers separated by commas; unlike levels of a factor they may be equal."""
+    """Numbers separated by commas; unlike the levels of a factor, they may repeat."""
     parts = text.removesuffix(",").split(",")
     return tuple(float(parse_value("Number", part.strip(), what=what)) for part in parts)  # type: ignore[arg-type]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import DataError
-from nnlab.core.kinds import spelled
 from nnlab.core.lazy import lazy
+from nnlab.core.spelling import spell_value
 from nnlab.storage.writing import disk_errors, replacing
 
 if TYPE_CHECKING:
@@ -116,12 +116,10 @@ def write_runs(
         _print_rows(file, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
 
 
-def runs_frame(
-    journal: Journal, runs: Sequence[Run], *, task: Task, steps_to_threshold: Mapping[str, float]
-) -> pd.DataFrame:
-    """What `read_csv` would read from the runs.csv that `write_runs` would write."""
+def runs_frame(journal: Journal, runs: Sequence[Run], *, task: Task) -> pd.DataFrame:
+    """The rows of runs.csv as `read_csv` would read them, before any threshold is known."""
     text = io.StringIO()
-    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
+    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, {}))
     text.seek(0)
     return read_csv(text)
 
@@ -196,7 +194,7 @@ def _print_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Iterable[ob
 def _spelled(cell: object) -> str:
     if cell is None or cell is pd.NA:
         return ""
-    return spelled(cell.item() if isinstance(cell, np.generic) else cell)
+    return spell_value(cell.item() if isinstance(cell, np.generic) else cell)
 
 
 def read_csv(source: Path | TextIO, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -12,8 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import RefusedError, UsageError
-from nnlab.core.kinds import spelled
-from nnlab.settings import flag
+from nnlab.core.spelling import mention, spell_value
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.locks import LOCK, locked
 from nnlab.storage.manifest import MANIFEST, read_manifest
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 _LONGEST_SLUG: Final = 30  # characters; two of them, in four bytes each, and the hash stay within a file name's 255
 _MOST_SHOWN: Final = 6
-_ELSEWHERE: Final = "Give another --out or --name."
+_ELSEWHERE: Final = f"Give another {mention('out')} or {mention('name')}."
 
 
 @dataclass(frozen=True)
@@ -99,18 +98,18 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
     more = len(differing) - len(shown)
     raise RefusedError(
         f"{path} holds another experiment: {'; '.join(shown)}{f'; and {more} more' if more else ''}.\n"
-        f"Give another --out or --name, or --fresh to set the old results aside."
+        f"Give another {mention('out')} or {mention('name')}, or {mention('fresh')} to set the old results aside."
     )
 
 
 def _difference(name: str, there: object, now: object) -> str:
-    return f"{name if ' ' in name else flag(name)}: {_told(there)} there, {_told(now)} now"
+    return f"{name if ' ' in name else mention(name)}: {_told(there)} there, {_told(now)} now"
 
 
 def _told(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_told, value))
-    return "not set" if value is None else spelled(value)
+    return "not set" if value is None else spell_value(value)
 
 
 def canonical(identity: Mapping[str, object]) -> str:
@@ -134,7 +133,9 @@ def directory_for(command: str, words: tuple[str, str], identity: Mapping[str, o
         return Path(output.out)
     if output.name is not None:
         if PurePath(output.name).name != output.name or output.name in (".", ".."):
-            raise UsageError(f"--name takes the name of a directory, not {output.name!r}. A path goes to --out.")
+            raise UsageError(
+                f"{mention('name')} takes the name of a directory, not {output.name!r}. A path goes to {mention('out')}."
+            )
         return Path("results") / command / output.name
     return default_directory(command, *words, identity)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
 from nnlab.core.errors import DataError
+from nnlab.core.spelling import mention
 from nnlab.storage.writing import disk_errors
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class StoredRun:
         return self.row["status"] != "failed"
 
 
-def stored(record: RunRecord) -> StoredRun:
+def journal_row(record: RunRecord) -> StoredRun:
     """What the journal keeps of a run: its settings in their canonical spelling, its scores, its curves."""
     run, settings = record.run, record.run.settings
     row: dict[str, Cell] = {
@@ -228,7 +229,7 @@ def _read_curves(curves: dict[str, list[float | str]]) -> dict[str, list[float]]
 def _corrupt(path: Path, number: int) -> DataError:
     return DataError(
         f"{path}, line {number}, is not the record of a run: the file was changed or its disk is damaged. "
-        "Delete that line to train its run again, or give --fresh to set all of it aside."
+        f"Delete that line to train its run again, or give {mention('fresh')} to set all of it aside."
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from filelock import FileLock, Timeout
 
 from nnlab.core.errors import RefusedError
+from nnlab.core.spelling import mention
 from nnlab.storage.writing import disk_errors
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def locked(directory: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             raise RefusedError(
-                f"{directory} is in use by another nnlab. Wait until it is done, or give another --out or --name."
+                f"{directory} is in use by another nnlab. Wait until it is done, or give another {mention('out')} or {mention('name')}."
             ) from None
     try:
         yield

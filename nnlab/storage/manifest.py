@@ -16,6 +16,7 @@ from typing import Final
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from nnlab.core.errors import DataError, RefusedError
+from nnlab.core.spelling import mention
 from nnlab.settings import Origin
 from nnlab.storage.writing import disk_errors, replacing
 
@@ -102,10 +103,12 @@ class Manifest:
             if schema_version <= SCHEMA_VERSION:
                 return _adapter.validate_python(content)
         except (ValueError, KeyError, TypeError, ValidationError):
-            raise DataError(f"{where} is no manifest of nnlab. Give --fresh to set its directory aside.") from None
+            raise DataError(
+                f"{where} is no manifest of nnlab. Give {mention('fresh')} to set its directory aside."
+            ) from None
         raise RefusedError(
             f"{where} has schema version {schema_version}, and this nnlab reads up to {SCHEMA_VERSION}. "
-            "Install a later nnlab, or give another --out or --name."
+            f"Install a later nnlab, or give another {mention('out')} or {mention('name')}."
         )
 
 

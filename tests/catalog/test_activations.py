@@ -9,7 +9,7 @@ import torch
 from scipy import integrate, stats
 
 from nnlab.catalog.activations import ACTIVATIONS
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
 
@@ -28,7 +28,7 @@ KINKS = (0.0, -0.0, 1.0, -1.0, -0.5, 2.0, 0.4, 30.0, -30.0)
 def entry_and_values(text):
     spec = parse_spec(text, what="--activation")
     entry = ACTIVATIONS[spec.name]
-    return entry, configured(entry.function, spec, what="--activation")
+    return entry, key_values(entry.function, spec, what="--activation")
 
 
 def points(dtype=torch.float64):

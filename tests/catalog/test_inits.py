@@ -9,7 +9,7 @@ import torch
 from scipy import stats
 
 from nnlab.catalog.activations import ACTIVATIONS
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.inits import INITS, fans, resolve_gain
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
@@ -35,7 +35,7 @@ LEAST_P = 1e-4
 def init_and_values(text):
     spec = parse_spec(text, what="--init")
     init = INITS[spec.name]
-    return init, configured(init.function, spec, what="--init")
+    return init, key_values(init.function, spec, what="--init")
 
 
 def generator(seed=0):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.links import LINKS, decide, probabilities
 from nnlab.catalog.losses import DEFAULT_LOSS, LOSSES, Loss, check_fits, constant_loss, row_weights
 from nnlab.core.errors import UsageError
@@ -34,7 +34,7 @@ F64 = {"dtype": torch.float64}
 def loss_and_values(text):
     spec = parse_spec(text, what="--loss")
     loss = LOSSES[spec.name]
-    return loss, configured(loss.function, spec, what="--loss")
+    return loss, key_values(loss.function, spec, what="--loss")
 
 
 CASES = [(text, task) for text in SPECS for task in loss_and_values(text)[0].tasks]

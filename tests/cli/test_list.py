@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from nnlab.catalog.entry import configured, keys
+from nnlab.catalog.entry import key_values, keys
 from nnlab.cli.app import app
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
@@ -58,7 +58,7 @@ def test_the_keys_listed_are_read_back_as_the_defaults(kind):
     for name, listed_keys in rows(kind)[["name", "keys"]].itertuples(index=False):
         function = KINDS[kind][name].function
         given = [part for part in listed_keys.split(":") if part and not part.endswith("=...")]
-        values = configured(function, parse_spec(":".join(["x", *given]), what="x"), what="x") if given else {}
+        values = key_values(function, parse_spec(":".join(["x", *given]), what="x"), what="x") if given else {}
         assert all(values[key] == keys(function)[key].default for key in (part.partition("=")[0] for part in given))
         assert [part.partition("=")[0] for part in listed_keys.split(":") if part] == list(keys(function))
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from nnlab.core.errors import UsageError, did_you_mean, unknown
-from nnlab.core.kinds import KINDS, parse_value, spelled
+from nnlab.core.errors import UsageError, did_you_mean, unknown_name
+from nnlab.core.kinds import KINDS, parse_value
 from nnlab.core.spec import (
     LARGEST_SEED,
     MOST_LEVELS,
@@ -26,6 +26,7 @@ from nnlab.core.spec import (
     parse_spec,
     split_list,
 )
+from nnlab.core.spelling import spell_value
 
 WHAT: Final = "--flag"
 IDENTIFIERS: Final = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True)
@@ -102,7 +103,7 @@ def test_an_option_set_is_the_option_found_and_the_others_stay(spec, key, value)
 @given(st.sampled_from(sorted(KINDS)), st.data())
 def test_a_value_reads_back_from_its_spelling(kind, data):
     value = data.draw(VALUES_OF[kind])
-    assert parse_value(kind, spelled(value), what=WHAT) == value
+    assert parse_value(kind, spell_value(value), what=WHAT) == value
 
 
 VALUES_OF: Final = {
@@ -395,7 +396,7 @@ def test_any_text_is_a_value_of_its_kind_or_refused_with_what_is_accepted(kind, 
         assert repr(text) in message
     else:
         # The spelling of what was read is read again as the same.
-        assert parse_value(kind, spelled(value), what=WHAT) == value
+        assert parse_value(kind, spell_value(value), what=WHAT) == value
 
 
 # Near misses
@@ -407,12 +408,12 @@ def test_any_text_is_a_value_of_its_kind_or_refused_with_what_is_accepted(kind, 
 )
 def test_a_near_miss_is_told_what_was_meant(given_name, meant):
     names = ["kaiming_normal", "relu", "sgd", "cross_entropy", "zeros"]
-    message = str(unknown("--flag", given_name, names))
+    message = str(unknown_name("--flag", given_name, names))
     assert repr(given_name) in message
     assert f"Did you mean {meant!r}?" in message
 
 
 def test_a_name_like_no_other_is_answered_with_all_there_are():
     assert did_you_mean("qqq", ["relu", "tanh"]) == ""
-    assert str(unknown("--flag", "qqq", ["tanh", "relu"])) == "--flag 'qqq' is not known. Accepted: relu, tanh"
-    assert str(unknown("--flag", "qqq", ["tanh"], see="Look there.")).endswith("Look there.")
+    assert str(unknown_name("--flag", "qqq", ["tanh", "relu"])) == "--flag 'qqq' is not known. Accepted: relu, tanh"
+    assert str(unknown_name("--flag", "qqq", ["tanh"], see="Look there.")).endswith("Look there.")

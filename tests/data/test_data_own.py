@@ -12,7 +12,7 @@ from nnlab.core.errors import DataError, UsageError
 from nnlab.core.spec import parse_spec
 from nnlab.data.loading import load
 from nnlab.engine.sources import Sources
-from nnlab.ingredients.resolve import identity, own_files, resolved
+from nnlab.ingredients.resolve import complete_settings, identity, own_files
 from nnlab.settings import RunSettings
 
 OWN = '''
@@ -287,7 +287,7 @@ def test_the_line_is_told_of_a_file_in_this_directory_too(tmp_path, monkeypatch)
 def test_the_files_content_is_part_of_a_runs_identity(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(OWN)
-    settings = resolved(RunSettings.checked({"data": f"{path}:rows:samples=5"}))
+    settings = complete_settings(RunSettings.from_values({"data": f"{path}:rows:samples=5"}))
     (sha,) = own_files(settings).values()
     found = identity(settings)
     assert (found["data"], found["data.samples"], found["data.scale"]) == (f"{path}:rows", 5, 1.0)
@@ -295,12 +295,12 @@ def test_the_files_content_is_part_of_a_runs_identity(tmp_path):
     assert own_files(settings).values() != {sha}
     assert identity(settings) != found
     with pytest.raises(UsageError, match="has no key 'n'"):
-        resolved(RunSettings.checked({"data": f"{path}:rows:n=5"}))
+        complete_settings(RunSettings.from_values({"data": f"{path}:rows:n=5"}))
 
 
 def test_what_was_loaded_once_is_not_loaded_again(own):
     data = own("rows")
-    settings = resolved(RunSettings.checked({"data": "moons"}))
+    settings = complete_settings(RunSettings.from_values({"data": "moons"}))
     assert Sources(data).dataset(settings) is data
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.inits import init_named, resolve_gain
 from nnlab.core.rng import stream
 from nnlab.core.spec import parse_spec
@@ -19,7 +19,7 @@ def drawn(layers: Layers, init: str, seeds: Iterable[int]) -> dict[str, Tensor]:
     """Starting weights by name, [R, *shape] float64, a run for each seed; LSUV's without its look at the data."""
     spec = parse_spec(init, what="--init")
     entry = init_named(spec)
-    values = resolve_gain(configured(entry.function, spec, what="--init"), str(activation_of(layers) or "identity"))
+    values = resolve_gain(key_values(entry.function, spec, what="--init"), str(activation_of(layers) or "identity"))
     starts: dict[str, list[Tensor]] = {parameter.name: [] for parameter in parameters(layers)}
     for seed in seeds:
         generator = stream(seed, "init")
@@ -60,7 +60,7 @@ def _module(layer: Layer) -> nn.Module:
         case Activate(spec):
             entry = activation_named(spec)
             assert entry.torch_class is not None
-            return getattr(nn, entry.torch_class)(**configured(entry.function, spec, what="--activation"))
+            return getattr(nn, entry.torch_class)(**key_values(entry.function, spec, what="--activation"))
         case Norm("layer", features):
             return nn.LayerNorm(features)
         case Norm(_, features):

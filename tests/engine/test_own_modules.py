@@ -25,7 +25,7 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.program import program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.experiments.training import Training
-from nnlab.ingredients.resolve import resolved
+from nnlab.ingredients.resolve import complete_settings
 from nnlab.networks.encoder import Attention, Block, Encoder
 from nnlab.networks.layers import parameters
 from nnlab.networks.module_layer import trained_parameters
@@ -125,7 +125,7 @@ AWKWARD: Final = {
 @pytest.mark.parametrize(("name", "reason"), AWKWARD.items())
 def test_a_module_that_torch_func_can_not_batch_is_trained_run_by_run(name, reason):
     settings = run_settings({"data": MOONS, "model": own(name), "epochs": 12, "lr": 0.1, "batch_size": 16})
-    asked = ExperimentSettings.checked({"data": MOONS})
+    asked = ExperimentSettings.from_values({"data": MOONS})
     training = Training([Run("a", "", 3, settings)], asked, SOURCES.dataset(settings))
     training.machine = Machine(CPU, 1)
     training.rehearse()
@@ -343,7 +343,7 @@ def test_an_own_optimizer_is_refused_by_engines_that_move_many_runs_at_once():
 
 def test_the_init_of_a_module_can_be_named_and_auto_goes_by_the_model():
     def init_of(**settings: object) -> str:
-        return str(resolved(ExperimentSettings.checked({"data": MOONS, **settings})).init)
+        return str(complete_settings(ExperimentSettings.from_values({"data": MOONS, **settings})).init)
 
     assert init_of() == "torch_default"
     assert init_of(model=own("Plain")) == init_of(model="transformer") == "as_built"

@@ -107,7 +107,7 @@ def test_the_catalogue_trains_in_mixed_precision_side_by_side(model):
 def carried_out(runs: list[Run]) -> dict[str, Fitted]:
     """The finished runs, each by the engine that is found for it."""
     settings = runs[0].settings
-    training = Training(runs, ExperimentSettings.checked({"data": str(settings.data)}), SOURCES.dataset(settings))
+    training = Training(runs, ExperimentSettings.from_values({"data": str(settings.data)}), SOURCES.dataset(settings))
     training.machine = Machine(CPU, 1)
     training.rehearse()
     finished: list[Fitted] = []

@@ -17,7 +17,7 @@ from nnlab.data.loading import load
 from nnlab.data.parts import Outliers, divide
 from nnlab.data.splits import parse_split
 from nnlab.engine.outcomes import Fitted
-from nnlab.ingredients.resolve import fitted_to, resolved
+from nnlab.ingredients.resolve import complete_settings, fitted_to
 from nnlab.networks.layers import Activate, Linear
 from nnlab.networks.models import autoencoder
 from nnlab.settings import RunSettings
@@ -211,6 +211,6 @@ def test_noise_on_targets_that_are_inputs_is_refused(keys, words):
 
 def test_a_model_that_reconstructs_is_no_arm_beside_one_that_classifies():
     dataset = load(parse_spec("moons:samples=40", what="--data"))
-    settings = resolved(RunSettings.checked({"data": "moons:samples=40", "model": "autoencoder:code=1"}))
+    settings = complete_settings(RunSettings.from_values({"data": "moons:samples=40", "model": "autoencoder:code=1"}))
     with pytest.raises(UsageError, match=r"the data are for binary\. Say --task reconstruction"):
         fitted_to(settings, dataset)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.engine.modules import module_of
@@ -22,7 +22,7 @@ RELU = Spec("relu")
 def layers_of(text: str, row: tuple[int, ...], outputs: int = 10):
     spec = parse_spec(text, what="--model")
     function = MODELS[spec.name].function
-    return function(row, outputs, RELU, **configured(function, spec, what="--model"))
+    return function(row, outputs, RELU, **key_values(function, spec, what="--model"))
 
 
 def kinds(text: str, row: tuple[int, ...]) -> list[type]:

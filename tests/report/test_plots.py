@@ -106,7 +106,7 @@ def test_no_line_is_longer_than_the_terminal(width, encoding):
 
 def test_names_are_literal_and_pictures_stand_below_the_sheet():
     frame = ramp().rename(columns={"up": "[red]up[/red]", "x": "a\x1bb"})
-    sheet = Illustrated([Column("name", ["[bold]n[/bold]"])], pictures=[Curves(frame)]).noted(["a note"])
+    sheet = Illustrated([Column("name", ["[bold]n[/bold]"])], pictures=[Curves(frame)]).with_notes(["a note"])
     lines = drawn(sheet)
     assert "[bold]n[/bold]" in lines[2]
     assert lines.index("a note") < next(i for i, line in enumerate(lines) if "│" in line)

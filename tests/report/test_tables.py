@@ -64,11 +64,11 @@ def comparisons() -> pd.DataFrame:
 
 
 PICTURES = {
-    "sweep-80": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE])),
-    "sweep-60": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE]), 60),
-    "sweep-40": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE]), 40),
-    "sweep-ascii": lambda: picture(summary_table(summary(), JUDGING).noted([NOTE]), encoding="ascii"),
-    "sweep-markdown": lambda: markdown(summary_table(summary(), JUDGING).noted([NOTE])),
+    "sweep-80": lambda: picture(summary_table(summary(), JUDGING).with_notes([NOTE])),
+    "sweep-60": lambda: picture(summary_table(summary(), JUDGING).with_notes([NOTE]), 60),
+    "sweep-40": lambda: picture(summary_table(summary(), JUDGING).with_notes([NOTE]), 40),
+    "sweep-ascii": lambda: picture(summary_table(summary(), JUDGING).with_notes([NOTE]), encoding="ascii"),
+    "sweep-markdown": lambda: markdown(summary_table(summary(), JUDGING).with_notes([NOTE])),
     "inits-80": lambda: picture(
         summary_table(
             inits(["torch_default", "zeros", "my_init.py:build_init:gain=1.4142135:mode=fan_out"]),

@@ -36,7 +36,7 @@ DIVERGED = {
 
 
 def run(run_id: str = "a1", *, arm: str = "0.1", seed: int = 0, **settings: object) -> Run:
-    return Run(run_id, arm, seed, RunSettings.checked({"loss": "cross_entropy", **settings}))
+    return Run(run_id, arm, seed, RunSettings.from_values({"loss": "cross_entropy", **settings}))
 
 
 def record(of: Run | None = None, **changed: Any) -> RunRecord:

@@ -21,7 +21,7 @@ from nnlab.storage.csv_files import (
     write_curves,
     write_runs,
 )
-from nnlab.storage.journal import Journal, stored
+from nnlab.storage.journal import Journal, journal_row
 from nnlab.storage.writing import remove_leftovers, replacing
 
 RUNS_HEADER = (
@@ -44,8 +44,10 @@ RUNS = [
 def journal(tmp_path):
     """The runs of RUNS in another order, the second diverged, the last one not there, and one that nobody asks for."""
     journal = Journal(tmp_path)
-    journal.append([stored(finished_runs.failed(RUNS[2])), stored(finished_runs.record(finished_runs.run("other")))])
-    journal.append([stored(finished_runs.diverged(RUNS[1])), stored(finished_runs.record(RUNS[0]))])
+    journal.append(
+        [journal_row(finished_runs.failed(RUNS[2])), journal_row(finished_runs.record(finished_runs.run("other")))]
+    )
+    journal.append([journal_row(finished_runs.diverged(RUNS[1])), journal_row(finished_runs.record(RUNS[0]))])
     return journal
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from nnlab.core.errors import RefusedError, UsageError
 from nnlab.storage.directory import default_directory, open_results
-from nnlab.storage.journal import Journal, stored
+from nnlab.storage.journal import Journal, journal_row
 from nnlab.storage.locks import locked
 from nnlab.storage.manifest import Manifest, write_manifest
 
@@ -34,7 +34,7 @@ def filled(tmp_path):
     """A directory with an experiment in it."""
     with open_results(tmp_path / "deep" / "results", IDENTITY) as results:
         write_manifest(results.path, MANIFEST)
-        Journal(results.path).append([stored(finished_runs.record())])
+        Journal(results.path).append([journal_row(finished_runs.record())])
     return results.path
 
 
@@ -52,7 +52,7 @@ def test_the_same_experiment_finds_its_results(filled):
 
 
 def test_a_journal_without_a_manifest_is_ours(tmp_path):
-    Journal(tmp_path).append([stored(finished_runs.record())])
+    Journal(tmp_path).append([journal_row(finished_runs.record())])
     with open_results(tmp_path, IDENTITY):
         pass
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlab.core.errors import DataError, PartialError
-from nnlab.storage.journal import Journal, StoredRun, _line, _parsed, stored
+from nnlab.storage.journal import Journal, StoredRun, _line, _parsed, journal_row
 
 FLOATS = st.floats(width=64)
 
@@ -25,12 +25,12 @@ def bits(value: object) -> object:
 
 
 def some_run(run_id: str, loss: float = 0.5) -> StoredRun:
-    return stored(finished_runs.record(finished_runs.run(run_id), scores={"val_loss": loss}))
+    return journal_row(finished_runs.record(finished_runs.run(run_id), scores={"val_loss": loss}))
 
 
 def test_a_record_is_kept_with_its_settings_spelled_and_its_columns_in_the_order_of_runs_csv():
     of = finished_runs.run("a1", seed=3, lr="0.1", optimizer="sgd:momentum=0.9", init="normal:std=0.5")
-    kept = stored(finished_runs.record(of, status="diverged", diverged_step=7, scores={"train_loss": math.inf}))
+    kept = journal_row(finished_runs.record(of, status="diverged", diverged_step=7, scores={"train_loss": math.inf}))
     assert list(kept.row.items()) == [
         ("run_id", "a1"),
         ("seed", 3),
@@ -87,7 +87,7 @@ def test_runs_are_found_by_the_journal_that_appended_them(tmp_path):
 
 def test_curves_are_read_whole_left_out_or_copied_as_they_are_spelled(tmp_path):
     journal = Journal(tmp_path)
-    journal.append([stored(finished_runs.record(reason='odd , "curves":{ words'))])
+    journal.append([journal_row(finished_runs.record(reason='odd , "curves":{ words'))])
     (whole,), (bare,) = journal.read(), journal.read(curves=False)
     (spelled,) = journal.spelled_curves(["a1"])
     assert whole.curves["val_loss"] == finished_runs.CURVES["val_loss"]
@@ -105,7 +105,7 @@ def test_the_later_line_of_a_run_holds(tmp_path):
 
 def test_a_failed_run_is_there_but_not_done_until_it_is_tried_again(tmp_path):
     journal = Journal(tmp_path)
-    journal.append([stored(finished_runs.failed(finished_runs.run("a")))])
+    journal.append([journal_row(finished_runs.failed(finished_runs.run("a")))])
     assert "a" in journal
     assert journal.done() == frozenset()
     assert [run.reason for run in journal.read()] == ["out of memory"]

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.chain.formulas import Formula, parse_formulas
 from nnlab.diagnostics.gradcheck.gradient_report import STEP
 
@@ -129,7 +130,9 @@ def chain_rule(text: str, at: Mapping[str, float]) -> ChainRule:
     _check_values(used - defined, at)
     outputs = [formula.name for formula in formulas if formula.name not in used]
     if len(outputs) != 1:
-        raise UsageError(f"--chain needs one output that nothing else uses, not {len(outputs)}: {', '.join(outputs)}.")
+        raise UsageError(
+            f"{mention('chain')} needs one output that nothing else uses, not {len(outputs)}: {', '.join(outputs)}."
+        )
     return _taken_apart(formulas, outputs[0], {name: at[name] for name in at})
 
 
@@ -153,7 +156,9 @@ def small_net(
     sizes = [len(inputs), *hidden, 1]
     if min(sizes) < 1 or math.prod(sizes) > MOST_PATHS:
         sizes_told = "x".join(map(str, hidden))
-        raise UsageError(f"--model mlp:hidden={sizes_told} is too large to be shown path by path; try hidden=3x2.")
+        raise UsageError(
+            f"{mention('model', f'mlp:hidden={sizes_told}')} is too large to be shown path by path; try hidden=3x2."
+        )
     generator = stream(seed, "init")
     lines, values = [], {f"x{i + 1}": float(value) for i, value in enumerate(inputs)} | {"target": float(target)}
     before = [f"x{i + 1}" for i in range(len(inputs))]
@@ -173,17 +178,23 @@ def small_net(
 def _check_values(free: set[str], at: Mapping[str, float]) -> None:
     missing = sorted(free - set(at))
     if missing:
-        raise UsageError(f"--at gives no value for {', '.join(missing)}. Write --at {missing[0]}=0.7.")
+        raise UsageError(
+            f"{mention('at')} gives no value for {', '.join(missing)}. Write {mention('at', f'{missing[0]}=0.7')}."
+        )
     extra = sorted(set(at) - free)
     if extra:
-        raise UsageError(f"--at gives {extra[0]!r}, which no formula uses. The free names: {', '.join(sorted(free))}.")
+        raise UsageError(
+            f"{mention('at')} gives {extra[0]!r}, which no formula uses. The free names: {', '.join(sorted(free))}."
+        )
 
 
 def _taken_apart(formulas: Sequence[Formula], output: str, at: Mapping[str, float]) -> ChainRule:
     values = _values(formulas, {name: torch.tensor(value, dtype=torch.float64) for name, value in at.items()})
     for name, value in values.items():
         if not value.isfinite():
-            raise UsageError(f"--chain: {name!r} is {float(value)} at the values given. Choose others with --at.")
+            raise UsageError(
+                f"{mention('chain')}: {name!r} is {float(value)} at the values given. Choose others with {mention('at')}."
+            )
     locals_ = {formula.name: _local_derivatives(formula, values) for formula in formulas}
     upstream = _upstream(formulas, locals_, output)
     links = [

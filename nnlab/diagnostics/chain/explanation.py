@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.kinds import parse_value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
-from nnlab.settings import GradcheckSettings, flag
+from nnlab.core.spelling import mention
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ _PLAIN: Final = ("relu", "sigmoid", "softplus", "tanh")
 COLUMNS: Final = ("row", "name", "formula", "value", "upstream", "local", "product", "paths", "autograd", "numeric")
 
 
-def explained(settings: GradcheckSettings) -> tuple[ChainRule, str]:
+def explained(settings: Any) -> tuple[ChainRule, str]:
     """The computation taken apart, and its title.
 
     Raises:
@@ -40,7 +40,7 @@ def explained(settings: GradcheckSettings) -> tuple[ChainRule, str]:
         return chain_rule(settings.chain, at), settings.chain
     hidden, activation = _hidden(settings.model), settings.activation or Spec("sigmoid")
     if str(activation) not in _PLAIN:
-        raise unknown("--activation of --explain", str(activation), _PLAIN)
+        raise unknown_name(f"{mention('activation')} of {mention('explain')}", str(activation), _PLAIN)
     from nnlab.diagnostics.chain.chain_rule import small_net
 
     seed = 2 if settings.seed is None else settings.seed
@@ -48,14 +48,14 @@ def explained(settings: GradcheckSettings) -> tuple[ChainRule, str]:
     return small_net(hidden=hidden, activation=activation.name, seed=seed), title
 
 
-def _refuse_strays(settings: GradcheckSettings, accepted: tuple[str, ...]) -> None:
-    fresh = GradcheckSettings()
-    changed = [n for n in GradcheckSettings.model_fields if getattr(settings, n) != getattr(fresh, n)]
+def _refuse_strays(settings: Any, accepted: tuple[str, ...]) -> None:
+    fresh = type(settings)()
+    changed = [n for n in type(settings).model_fields if getattr(settings, n) != getattr(fresh, n)]
     strays = [name for name in changed if name not in accepted]
     if strays:
-        what = "--chain" if settings.chain is not None else "--explain"
-        takes = ", ".join(flag(name) for name in accepted if name not in ("explain", "chain", "all"))
-        raise UsageError(f"{what} does not go with {flag(strays[0])}, which is of a check. It takes {takes}.")
+        what = mention("chain") if settings.chain is not None else mention("explain")
+        takes = ", ".join(mention(name) for name in accepted if name not in ("explain", "chain", "all"))
+        raise UsageError(f"{what} does not go with {mention(strays[0])}, which is of a check. It takes {takes}.")
 
 
 def _values(text: str) -> Mapping[str, float]:
@@ -64,10 +64,10 @@ def _values(text: str) -> Mapping[str, float]:
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         name, equals, number = (word.strip() for word in part.partition("="))
         if not equals or not name.isidentifier():
-            raise UsageError(f"--at takes NAME=X,NAME=X, such as t=0.7, not {text!r}.")
+            raise UsageError(f"{mention('at')} takes NAME=X,NAME=X, such as t=0.7, not {text!r}.")
         if name in values:
-            raise UsageError(f"--at {text!r} gives {name!r} twice.")
-        values[name] = float(parse_value("Number", number, what=f"--at {name}"))  # type: ignore[arg-type]
+            raise UsageError(f"{mention('at')} {text!r} gives {name!r} twice.")
+        values[name] = float(parse_value("Number", number, what=mention("at", name)))  # type: ignore[arg-type]
     return values
 
 
@@ -76,8 +76,10 @@ def _hidden(model: Spec | None) -> tuple[int, ...]:
         return (3, 2)
     hidden = model.option("hidden")
     if model.name != "mlp" or hidden is None or len(model.options) > 1:
-        raise UsageError(f"--explain takes --model mlp:hidden=3x2 or other sizes, not {model}.")
-    return parse_value("Sizes", hidden, what="--model mlp:hidden")  # type: ignore[return-value]
+        raise UsageError(
+            f"{mention('explain')} takes {mention('model', 'mlp:hidden=3x2')} or other sizes, not {model}."
+        )
+    return parse_value("Sizes", hidden, what=mention("model", "mlp:hidden"))  # type: ignore[return-value]
 
 
 def chain_frame(chain: ChainRule) -> pd.DataFrame:

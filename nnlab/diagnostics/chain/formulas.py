@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.spelling import mention
 
 LONGEST: Final = 4000
 _DEEPEST: Final = 100
@@ -64,7 +65,7 @@ class Formula:
         return _value(self._tree, values)
 
 
-def parse_formulas(text: str, *, what: str = "--chain") -> tuple[Formula, ...]:
+def parse_formulas(text: str, *, what: str = mention("chain")) -> tuple[Formula, ...]:
     """The formulas of `text`, separated by `;` or line ends, in an order in which each can be computed.
 
     Raises:

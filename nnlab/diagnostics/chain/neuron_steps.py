@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.activations import ACTIVATIONS
-from nnlab.catalog.entry import configured, find
+from nnlab.catalog.entry import find, key_values
 from nnlab.catalog.losses import LOSSES
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 
 GATES: Final[Mapping[str, tuple[int, int, int, int]]] = {"and": (0, 0, 0, 1), "or": (0, 1, 1, 1), "xor": (0, 1, 1, 0)}
 GATE_INPUTS: Final = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
@@ -96,20 +97,22 @@ class _Neuron:
     loss: Spec
 
     def output(self, total: float) -> float:
-        row = find(ACTIVATIONS, self.activation, what="--activation")
-        values = configured(row.function, self.activation, what="--activation")
+        row = find(ACTIVATIONS, self.activation, what=mention("activation"))
+        values = key_values(row.function, self.activation, what=mention("activation"))
         return float(row.function(_scalar(total), **values))
 
     def slope(self, total: float) -> float:
-        row = find(ACTIVATIONS, self.activation, what="--activation")
-        values = configured(row.function, self.activation, what="--activation")
+        row = find(ACTIVATIONS, self.activation, what=mention("activation"))
+        values = key_values(row.function, self.activation, what=mention("activation"))
         return float(row.slope(_scalar(self.output(total) if row.slope_of == "output" else total), **values))
 
     def loss_and_slope(self, output: float, target: float) -> tuple[float, float]:
-        row = find(LOSSES, self.loss, what="--loss")
+        row = find(LOSSES, self.loss, what=mention("loss"))
         if "regression" not in row.outputs:
-            raise UsageError(f"--loss {self.loss.name} takes scores, not a neuron's output. Use mse, l1 or huber.")
-        values = configured(row.function, self.loss, what="--loss")
+            raise UsageError(
+                f"{mention('loss', self.loss.name)} takes scores, not a neuron's output. Use mse, l1 or huber."
+            )
+        values = key_values(row.function, self.loss, what=mention("loss"))
         score = torch.tensor([[output]], dtype=torch.float64, requires_grad=True)
         loss: Tensor = row.function(score, torch.tensor([target], dtype=torch.float64), **values).sum()
         return float(loss.detach()), float(torch.autograd.grad(loss, score)[0])
@@ -136,10 +139,12 @@ def neuron_steps(
     """
     if len(weights) != len(inputs):
         raise UsageError(
-            f"--weights has {len(weights)} numbers and --input {len(inputs)}. Give one weight for each input."
+            f"{mention('weights')} has {len(weights)} numbers and {mention('input')} {len(inputs)}. Give one weight for each input."
         )
     if lr <= 0 or steps < 1:
-        raise UsageError(f"--lr takes a number above 0 and --train a count of 1 or more, not {lr!r} and {steps!r}.")
+        raise UsageError(
+            f"{mention('lr')} takes a number above 0 and {mention('train')} a count of 1 or more, not {lr!r} and {steps!r}."
+        )
     neuron = _Neuron(activation, loss or Spec("mse"))
     taken: list[NeuronStep] = []
     w, b = tuple(map(float, weights)), float(bias)
@@ -197,9 +202,11 @@ def learned_gate(
     Source: the rule and its convergence, Rosenblatt 1958, Novikoff 1962; that xor is out of reach, Minsky and Papert 1969.
     """
     if gate not in GATES:
-        raise unknown("--gate", gate, GATES)
+        raise unknown_name(mention("gate"), gate, GATES)
     if len(weights) != 2:
-        raise UsageError(f"--gate has two inputs; --weights gives {len(weights)} numbers. Give two.")
+        raise UsageError(
+            f"{mention('gate')} has two inputs; {mention('weights')} gives {len(weights)} numbers. Give two."
+        )
     neuron = _Neuron(activation, Spec("mse"))
     perceptron = activation.name == "step"
     w, b = (float(weights[0]), float(weights[1])), float(bias)

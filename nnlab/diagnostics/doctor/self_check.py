@@ -17,6 +17,7 @@ import torch
 
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.spec import parse_spec
+from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset, from_arrays, reconstructed
 from nnlab.engine.choice import EngineName, is_native, vmap_obstacle
 from nnlab.engine.executors import Machine, execute
@@ -25,7 +26,7 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
-from nnlab.ingredients.resolve import fitted_to, resolved
+from nnlab.ingredients.resolve import complete_settings, fitted_to
 from nnlab.networks.models import MODELS, model_named
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
@@ -200,12 +201,12 @@ def _rows_of(subject: Subject) -> Dataset:
     x = rng.standard_normal((_ROWS, math.prod(subject.row)))
     y = (x @ rng.standard_normal((x.shape[1], _CLASSES))).argmax(1)
     dataset = from_arrays(x, y, "multiclass", row_shape=subject.row)
-    model = model_named(parse_spec(str(subject.settings["model"]), what="--model"))
+    model = model_named(parse_spec(str(subject.settings["model"]), what=mention("model")))
     return reconstructed(dataset) if model.reconstructs else dataset
 
 
 def _runs(subject: Subject, dataset: Dataset, dtype: str) -> list[Run]:
-    settings = resolved(RunSettings.checked({**_SHARED, **subject.settings, "dtype": dtype}))
+    settings = complete_settings(RunSettings.from_values({**_SHARED, **subject.settings, "dtype": dtype}))
     settings = fitted_to(settings, dataset)
     return [
         Run(f"{lr!r}|{seed}", repr(lr), seed, settings.model_copy(update={"lr": lr}))

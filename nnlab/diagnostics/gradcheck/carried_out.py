@@ -15,6 +15,7 @@ from nnlab.commands.gradcheck import Check
 from nnlab.core.errors import NnlabError, UsageError
 from nnlab.core.rng import stream_seed
 from nnlab.core.spec import Spec, parse_spec
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.gradcheck.checking import check_subject
 from nnlab.diagnostics.gradcheck.gradient_report import GradientRow, Report
 from nnlab.diagnostics.gradcheck.known_subjects import catalogue_subjects
@@ -26,7 +27,7 @@ from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
-from nnlab.ingredients.resolve import fitted_to, resolved
+from nnlab.ingredients.resolve import complete_settings, fitted_to
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
 
@@ -122,9 +123,9 @@ def _every_model(sources: Sources, seed: int) -> Iterator[Subject]:
     asked = [(text, init) for text in _MODELS for init in INITS]
     for text, init in [*asked, *((text, "torch_default") for text in _OTHER_MODELS)]:
         settings = RunSettings(
-            model=parse_spec(text, what="--model"), init=Spec(init), data=_MODEL_DATA, validation=0, test=0
+            model=parse_spec(text, what=mention("model")), init=Spec(init), data=_MODEL_DATA, validation=0, test=0
         )
-        subject = model_subject(resolved(settings), sources, rows=4, seed=seed)
+        subject = model_subject(complete_settings(settings), sources, rows=4, seed=seed)
         yield replace(subject, name=f"model {text} from {init}")
 
 
@@ -158,17 +159,17 @@ def _own(check: Check) -> Subject:
     if settings.module is not None:
         return of_module(_module(settings.module, check.seed).double(), inputs, name=settings.module)
     assert settings.function is not None
-    function = load(settings.function, what="--function")
+    function = load(settings.function, what=mention("function"))
     if isinstance(function, nn.Module) or (isinstance(function, type) and issubclass(function, nn.Module)):
-        raise UsageError(f"--function {settings.function!r} is an nn.Module. Say --module.")
+        raise UsageError(f"{mention('function')} {settings.function!r} is an nn.Module. Say {mention('module')}.")
     if not callable(function):
-        raise UsageError(f"--function {settings.function!r} is no function but a {type(function).__name__}.")
+        raise UsageError(f"{mention('function')} {settings.function!r} is no function but a {type(function).__name__}.")
     return of_function(function, inputs, name=settings.function)
 
 
 def _module(name: str, seed: int) -> nn.Module:
     """The module that `name` stands for: itself, or what it makes when it is called without arguments."""
-    made = load(name, what="--module")
+    made = load(name, what=mention("module"))
     if not isinstance(made, nn.Module) and callable(made):
         try:
             with torch.random.fork_rng(devices=[]):
@@ -179,12 +180,12 @@ def _module(name: str, seed: int) -> nn.Module:
         except Exception as error:
             # Whatever a person's own code raises is theirs to be told of.
             raise UsageError(
-                f"--module {name!r} can't be made without arguments: {type(error).__name__}: {error}. "
+                f"{mention('module')} {name!r} can't be made without arguments: {type(error).__name__}: {error}. "
                 "Name a function that makes it."
             ) from error
     if not isinstance(made, nn.Module):
         raise UsageError(
-            f"--module {name!r} gives a {type(made).__name__}, no nn.Module. Say --function for a function."
+            f"{mention('module')} {name!r} gives a {type(made).__name__}, no nn.Module. Say {mention('function')} for a function."
         )
     return made
 

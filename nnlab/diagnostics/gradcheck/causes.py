@@ -16,6 +16,8 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
+from nnlab.core.spelling import mention
+
 Kind = Literal[
     "factor",
     "sign",
@@ -90,7 +92,9 @@ def likely_cause(evidence: Evidence) -> Cause:
 def _edge(e: Evidence) -> Cause | None:
     if e.numeric[e.wrong].isfinite().all():
         return None
-    return Cause("edge", "the function is not finite on both sides: the edge of its domain (--domain LOW:HIGH)")
+    return Cause(
+        "edge", f"the function is not finite on both sides: the edge of its domain ({mention('domain', 'LOW:HIGH')})"
+    )
 
 
 def _not_finite(e: Evidence) -> Cause | None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from nnlab.core.errors import UsageError, unknown
+from nnlab.core.errors import UsageError, unknown_name
+from nnlab.core.spelling import mention
 
 Verdict = Literal["ok", "kink", "wrong"]
 
@@ -45,13 +46,13 @@ class Method:
     def __post_init__(self) -> None:
         for check in self.checks:
             if check not in CHECKS:
-                raise unknown("check", check, CHECKS)
+                raise unknown_name("check", check, CHECKS)
         if self.dtype not in DTYPES:
-            raise unknown("--dtype", self.dtype, DTYPES)
+            raise unknown_name(mention("dtype"), self.dtype, DTYPES)
         if not 0 < self.step < 1:
-            raise UsageError(f"--step takes a number between 0 and 1, not {self.step!r}; 1e-4 is usual.")
+            raise UsageError(f"{mention('step')} takes a number between 0 and 1, not {self.step!r}; 1e-4 is usual.")
         if self.sample is not None and self.sample < 1:
-            raise UsageError(f"--sample takes a count of 1 or more, not {self.sample!r}.")
+            raise UsageError(f"{mention('sample')} takes a count of 1 or more, not {self.sample!r}.")
 
     @property
     def is_low(self) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream, stream_seed
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.gradcheck.differences import FOREIGN_ERRORS, Evaluator, Outputs, evaluator
 from nnlab.diagnostics.gradcheck.subjects import Subject, Tensors
 
@@ -167,7 +168,9 @@ def _random_seed(
     except FOREIGN_ERRORS as reason:
         raise UsageError(f"{subject.name} raises {type(reason).__name__} at the point given: {reason}") from reason
     if not first.isfinite().all():
-        raise UsageError(f"{subject.name} is not finite at the point given. Choose other inputs (--domain LOW:HIGH).")
+        raise UsageError(
+            f"{subject.name} is not finite at the point given. Choose other inputs ({mention('domain', 'LOW:HIGH')})."
+        )
     return stream_seed(seed, "dropout") if draws or not torch.equal(first, second) else None
 
 

@@ -12,7 +12,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from nnlab.core.errors import unknown
+from nnlab.core.errors import unknown_name
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.gradcheck.autodiff import reverse
 from nnlab.diagnostics.gradcheck.differences import slopes
 from nnlab.diagnostics.gradcheck.problem import prepared
@@ -45,7 +46,7 @@ def step_curve(
     problem = prepared(subject)
     names = list(problem.point) if parameter is None else [parameter]
     if not set(names) <= set(problem.point):
-        raise unknown("--explain-step", names[0], problem.point)
+        raise unknown_name(mention("explain_step"), names[0], problem.point)
     given = reverse(problem)
     analytic = torch.cat([given[name].flatten() for name in names])
     wide = torch.tensor(steps, dtype=torch.float64)[:, None]

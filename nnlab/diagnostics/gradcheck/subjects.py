@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream
+from nnlab.core.spelling import mention
 
 Tensors = Mapping[str, Tensor]
 Function = Callable[[Tensors], Tensor | tuple[Tensor, ...]]
@@ -127,7 +128,7 @@ def drawn_inputs(
     """
     low, high = domain if domain is not None else (-math.inf, math.inf)
     if low >= high:
-        raise UsageError(f"--domain takes LOW:HIGH with LOW below HIGH, not {low!r}:{high!r}.")
+        raise UsageError(f"{mention('domain')} takes LOW:HIGH with LOW below HIGH, not {low!r}:{high!r}.")
     generator = stream(seed, "init")
     drawn = []
     for text in shapes.split(","):
@@ -147,7 +148,7 @@ def _shape(text: str) -> tuple[int, ...]:
         return ()
     sizes = text.split("x")
     if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes):
-        raise UsageError(f"--input takes shapes such as 4x3,5 (or scalar), not {text!r}.")
+        raise UsageError(f"{mention('input')} takes shapes such as 4x3,5 (or scalar), not {text!r}.")
     return tuple(int(size) for size in sizes)
 
 

@@ -30,10 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.catalog.inits import Init, init_named, resolve_gain
 from nnlab.core.kinds import Value
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.diagnostics.signals.passes import elementwise
 from nnlab.networks.layers import NORM_EPSILON, Activate, Dropout, Layer, Layers, Linear, Norm, Residual, activation_of
 
@@ -82,7 +83,9 @@ def predicted_second_moments(layers: Layers, init: Spec, x: Tensor) -> list[floa
         x: the rows that will be put in, [N, D].
     """
     entry = init_named(init)
-    values = resolve_gain(configured(entry.function, init, what="--init"), str(activation_of(layers) or "identity"))
+    values = resolve_gain(
+        key_values(entry.function, init, what=mention("init")), str(activation_of(layers) or "identity")
+    )
     found: list[Tensor] = []
     sizes = x.detach().cpu().double().square().mean(1).sort().values
     groups = torch.stack([group.mean() for group in sizes.tensor_split(min(_GROUPS, len(sizes)))])

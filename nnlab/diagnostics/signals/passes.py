@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
 from nnlab.core.spec import Spec
+from nnlab.core.spelling import mention
 from nnlab.networks.layers import NORM_EPSILON, Activate, Dropout, Layer, Layers, Linear, Norm, Residual, walk
 
 SATURATED: Final = 0.05  # of the steepest slope
@@ -44,7 +45,7 @@ class Elementwise:
 def elementwise(spec: Spec) -> Elementwise:
     """The activation that `spec` names; how steep it gets is looked up at 0 and at 1 % steps from 1e-6 to 100 on either side."""
     entry = activation_named(spec)
-    values = configured(entry.function, spec, what="--activation")
+    values = key_values(entry.function, spec, what=mention("activation"))
     function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
 
     def slope(z: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import configured
+from nnlab.catalog.entry import key_values
+from nnlab.core.spelling import mention
 from nnlab.engine.arrays import CachedView, blocks_of, from_blocks
 from nnlab.engine.kernels.site import Site
 from nnlab.networks.layers import Activate, Dropout
@@ -23,7 +24,7 @@ class ActivateKernel:
 
     def __init__(self, layer: Activate, site: Site) -> None:  # noqa: ARG002
         entry = activation_named(layer.activation)
-        values = configured(entry.function, layer.activation, what="--activation")
+        values = key_values(entry.function, layer.activation, what=mention("activation"))
         self.function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
         self.slope: Callable[[Tensor], Tensor] = partial(entry.slope, **values)
         self.from_output = entry.slope_of == "output"
