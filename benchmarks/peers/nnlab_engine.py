@@ -29,6 +29,7 @@ def trained_of(fitted: Fitted) -> Trained:
 
 def compete(*, with_probes: bool) -> None:
     """Train every run; the time is the engine's, without planning and writing."""
+    from nnlab.engine.hooks import Hooks
     from nnlab.experiments.training import Training
 
     experiment = experiment_of(task_of_command_line().workload)
@@ -36,7 +37,8 @@ def compete(*, with_probes: bool) -> None:
     training = Training(experiment.runs, experiment.settings, experiment.dataset, probes=probes)
     rehearsed = spent_on(training.rehearse)
     trained: list[Trained] = []
-    took = spent_on(lambda: training.carry_out(on_finished=lambda done: trained.extend(map(trained_of, done))))
+    hooks = Hooks(lambda done: trained.extend(map(trained_of, done)))
+    took = spent_on(lambda: training.carry_out(hooks))
     note = f"{training.machine.threads} threads, {training.num_tiles} tiles"
     answer(took, trained, prepare_s=rehearsed.wall_s, note=note)
 

@@ -235,6 +235,7 @@ class _Work(Generic[S]):
 
     def _train(self, training: Training, manifest: Manifest, on_begun: Callable[[], None] = lambda: None) -> Manifest:
         """Train the missing runs, recording each as it ends; return the manifest with what the machine is."""
+        from nnlab.engine.hooks import Hooks
         from nnlab.experiments.training import versions
 
         manifest = replace(
@@ -255,9 +256,8 @@ class _Work(Generic[S]):
                 self.journal.append(journal_row(fitted.record) for fitted in finished)
                 progress.count_finished([fitted.record for fitted in finished])
 
-            training.carry_out(
-                on_finished=record, on_begun=on_begun, on_epoch=progress.advance, keep_weights=best is not None
-            )
+            hooks = Hooks(record, on_begun=on_begun, on_epoch=progress.advance, keep_weights=best is not None)
+            training.carry_out(hooks)
         self.watcher.end_phase("training")
         if not training.halved:
             return manifest

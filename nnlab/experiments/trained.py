@@ -20,7 +20,7 @@ from nnlab.core.errors import UsageError
 from nnlab.data.preprocessing import Preprocessing, encode
 from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import Shape, layers_of
+from nnlab.engine.program import Shape, layers_of
 from nnlab.engine.sources import Sources
 from nnlab.ingredients.resolve import own_files
 from nnlab.settings import RunSettings

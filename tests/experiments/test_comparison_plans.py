@@ -8,7 +8,7 @@ import torch
 from nnlab.commands import COMMANDS
 from nnlab.core.errors import UsageError
 from nnlab.engine import plan
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
 from nnlab.experiments.experiment import Experiment
@@ -96,7 +96,7 @@ def test_an_arm_is_planned_once_for_all_its_seeds(monkeypatch):
     tiles = plan.tiles_of(experiment.runs, sources.shape)
     assert len(asked) == 4
     assert sorted(run.run_id for tile in tiles for run in tile.runs) == sorted(run.run_id for run in experiment.runs)
-    assert {tile.program.settings.optimizer.name for tile in tiles} == {"sgd", "adam"}
+    assert {tile.program.optimizer.name for tile in tiles} == {"sgd", "adam"}
 
 
 def test_more_levels_and_seeds_belong_to_the_same_experiment_and_keep_their_runs():
