@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import typer
 
 import nnlab
+from nnlab.cli.app import app
 
 HEAVY: Final = frozenset({"torch", "pandas", "scipy", "sklearn", "matplotlib"})
 # Writes the names of all loaded modules into the file named first; the other words are the command's.
@@ -47,6 +49,14 @@ def test_help_and_errors_of_usage_come_without_the_heavy_libraries(words, exit_c
     assert done.returncode == exit_code, done.stderr
     assert said in (done.stderr if exit_code else done.stdout)
     assert "Traceback" not in done.stderr
+    assert HEAVY & loaded == set()
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))
+def test_every_commands_help_comes_without_the_heavy_libraries(command, tmp_path):
+    done, loaded = run_and_tell([command, "--help"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"nnlab {command}" in done.stdout
     assert HEAVY & loaded == set()
 
 
