@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -45,12 +46,13 @@ def module_name(path: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: str, source: str) -> list[Import]:
+@cache
+def imports(path: str, source: str) -> tuple[Import, ...]:
     """Every import in the source of the module at `path`, in the order of its lines."""
     module = ast.parse(source)
     package = module_name(path) if path.endswith("__init__.py") else module_name(path).rpartition(".")[0]
     reader = _Reader(module_name(path), package, _bindings(module, package))
-    return sorted(reader.within(module, When.LOADING), key=lambda each: each.line)
+    return tuple(sorted(reader.within(module, When.LOADING), key=lambda each: each.line))
 
 
 def _bindings(module: ast.Module, package: str) -> dict[str, set[str]]:
