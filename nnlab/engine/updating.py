@@ -13,7 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values
+from nnlab.catalog.optimizers import OPTIMIZERS, clip_norm_, optimizer_values
+from nnlab.catalog.updates import State
 from nnlab.engine.arrays import end_to_end, whole, wide
 from nnlab.engine.kernels.table import Weights
 from nnlab.engine.plan import Program, axes_of

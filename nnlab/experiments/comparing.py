@@ -17,7 +17,7 @@ from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.experiments.factors import Factor, crossed
 from nnlab.experiments.judging import judged
 from nnlab.experiments.study import Cell, Conclusion, Evidence
-from nnlab.ingredients.resolve import complete_settings, digest, fitted_to, identity, settings_and_data
+from nnlab.ingredients.resolve import complete_settings, digest, identity, settings_and_data, settings_for_data
 from nnlab.settings import CompareSettings, Task
 
 # Losses in their own unit tell nothing between losses.
@@ -47,7 +47,7 @@ def comparison(
     """
     complete, dataset = settings_and_data(settings)
     arms = tuple(
-        Arm(each.name, fitted_to(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
+        Arm(each.name, settings_for_data(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
         for each in crossed(factors)
     )
     _check_arms(command, arms, settings)
