@@ -1,62 +1,30 @@
-"""An experiment from a script or a notebook: the same names, checks, files and numbers as at the command line."""
+"""Experiments from a script or a notebook: the same names, checks, files and numbers as at the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Final
 
-from nnlab.commands.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
-from nnlab.commands.compare_init import COMPARE_INIT
-from nnlab.commands.sweep_lr import SWEEP_LR
-from nnlab.commands.train import TRAIN
+from nnlab.commands import COMMANDS, EXPERIMENTS, setting_names
+from nnlab.commands.command import ExperimentCommand
 from nnlab.core.errors import UsageError, unknown_name
-from nnlab.core.spelling import as_keyword, flag
-from nnlab.experiments.carry_out import carry_out, question
+from nnlab.core.spelling import as_flag, as_keyword, flag
+from nnlab.experiments.carry_out import ask, carry_out
 from nnlab.experiments.results import Results
-from nnlab.experiments.study import Study
 from nnlab.experiments.watching import Unwatched
-from nnlab.settings import (
-    CompareAnySettings,
-    CompareInitSettings,
-    CompareLossSettings,
-    CompareScheduleSettings,
-    ExperimentSettings,
-    OutputSettings,
-    SweepLrSettings,
-    TrainSettings,
-)
+from nnlab.settings import ExperimentSettings, OutputSettings
 from nnlab.settings.given import PYTHON, Given, collect
 from nnlab.settings.origins import spell_errors
 from nnlab.settings.readers import as_text
 from nnlab.settings.synonyms import setting_meant
 
-S = TypeVar("S", bound=ExperimentSettings)
-
-# What of the options that say where an answer goes has a meaning beside a terminal.
+# The output settings that mean something without a terminal.
 _OUTPUT: Final = ("out", "name", "fresh")
 
 
-@dataclass(frozen=True)
-class Asked(Generic[S]):
-    """A study, and the class of the settings that it takes."""
-
-    kind: type[S]
-    study: Study[S]
-
-
-STUDIES: Final[Mapping[str, Asked[Any]]] = {
-    "train": Asked(TrainSettings, TRAIN),
-    "sweep-lr": Asked(SweepLrSettings, SWEEP_LR),
-    "compare": Asked(CompareAnySettings, COMPARE),
-    "compare-init": Asked(CompareInitSettings, COMPARE_INIT),
-    "compare-loss": Asked(CompareLossSettings, COMPARE_LOSS),
-    "compare-schedule": Asked(CompareScheduleSettings, COMPARE_SCHEDULE),
-}
-
-
 def run(command: str, settings: ExperimentSettings | None = None, /, **options: object) -> Results:
-    """Carry out an experiment, or what of it is missing in its directory; what it found.
+    """Carry out an experiment, or the part of it that is missing in its directory, and return what it found.
 
         nnlab.run("sweep-lr", data="moons", lr=[0.1, 0.3, 1.0], seeds=5, out="results/mine").summary
 
@@ -65,9 +33,9 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
 
     Args:
         command: `train`, `sweep-lr`, `compare`, `compare-init`, `compare-loss` or `compare-schedule`.
-        settings: the options in an object of the command's class; what it was made with counts as given.
+        settings: the options in an object of the command's class; the fields it was made with count as given.
         options: the command's, with underscores: text as it is typed there (`"1e-3:10:16"`, `"normal:std=0.5"`), or
-            numbers, flags and lists. `out`, `name` and `fresh` say where the files go. None is not given.
+            numbers, flags and lists. `out`, `name` and `fresh` say where the files go. None means not given.
 
     Raises:
         UsageError: options that can't be what is meant.
@@ -75,49 +43,56 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
         RefusedError: the directory belongs to another experiment, or to another process now.
         PartialError: the machine failed some runs; the others are in the directory, and the same call tries again.
     """
-    if command not in STUDIES:
-        see = f"Accepted: {', '.join(STUDIES)}. `nnlab.testing.assert_gradients` checks gradients."
-        raise unknown_name("nnlab.run", command, STUDIES, see=see)
-    asks = STUDIES[command]
-    given = _given(command, asks.kind, _settings_given(command, asks.kind, settings) | options)
+    if command not in EXPERIMENTS:
+        see = f"Accepted: {', '.join(sorted(EXPERIMENTS))}. `nnlab.testing.assert_gradients` checks gradients."
+        raise unknown_name("nnlab.run", command, EXPERIMENTS, see=see)
+    experiment = EXPERIMENTS[command]
+    given = _given(experiment, _fields_of(experiment, settings) | options)
     with spell_errors(as_keyword, given.origins, given.config):
-        asked = question(asks.study, given)
-        failure = carry_out(asked, Unwatched())
-    if failure is not None:
-        raise failure.respell(as_keyword)
-    return Results.read(asked.path)
+        question = ask(experiment.study, given)
+        completion = carry_out(question, Unwatched())
+        if completion.failure is not None:
+            raise completion.failure
+    return Results.read(question.path)
 
 
-def _settings_given(
-    command: str, kind: type[ExperimentSettings], settings: ExperimentSettings | None
-) -> dict[str, object]:
+def _fields_of(command: ExperimentCommand[Any], settings: ExperimentSettings | None) -> dict[str, object]:
+    """The fields that an object of settings was made with."""
     if settings is None:
         return {}
-    if not isinstance(settings, kind):
-        raise UsageError(f"nnlab.run({command!r}) takes {kind.__name__}, not {type(settings).__name__}.")
+    if not isinstance(settings, command.settings):
+        wanted, other = command.settings.__name__, type(settings).__name__
+        raise UsageError(f"nnlab.run({command.name!r}) takes {wanted}, not {other}.")
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def _given(command: str, kind: type[ExperimentSettings], options: Mapping[str, object]) -> Given[ExperimentSettings]:
-    accepted = (*kind.model_fields, *_OUTPUT, "config")
+def _given(command: ExperimentCommand[Any], options: Mapping[str, object]) -> Given[ExperimentSettings, OutputSettings]:
+    accepted = (*command.settings.model_fields, *_OUTPUT, "config")
     for name in options:
         if name not in accepted:
             near = setting_meant(name, accepted)
-            raise UsageError(f"{name!r} is not an option of {command}.{near} Accepted: {', '.join(accepted)}.")
+            raise UsageError(f"{name!r} is not an option of {command.name}.{near} Accepted: {', '.join(accepted)}.")
     values = {name: value for name, value in options.items() if value is not None}
     values |= {name: str(value) for name, value in values.items() if name in ("out", "name")}
-    given = collect(command, kind, values, front_end=PYTHON)
-    return replace(given, argv=("nnlab", command, *_words(given, values)))
+    given: Given[ExperimentSettings, OutputSettings] = collect(
+        command.name,
+        command.settings,
+        values,
+        command.output,
+        known=setting_names(COMMANDS.values()),
+        front_end=PYTHON,
+    )
+    return replace(given, argv=("nnlab", command.name, *_words(given, values)))
 
 
-def _words(given: Given[ExperimentSettings], values: Mapping[str, object]) -> Iterator[str]:
-    """The same options at the command line."""
+def _words(given: Given[ExperimentSettings, OutputSettings], values: Mapping[str, object]) -> Iterator[str]:
+    """The same options as words of a command line."""
     meant = {**dict(given.settings), **dict(given.output)}
     fields = type(given.settings).model_fields | OutputSettings.model_fields
     for name, value in values.items():
         if isinstance(meant.get(name), bool):
-            is_on, default = meant[name], fields[name].default
-            yield from [flag(name) if is_on else f"--no-{flag(name)[2:]}"] if is_on or default else []
+            if meant[name] or fields[name].default:
+                yield as_flag(name, str(meant[name]).lower())
         elif name in fields and fields[name].annotation == tuple[str, ...]:
             yield from (word for level in meant[name] for word in (flag(name), level))
         else:

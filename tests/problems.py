@@ -13,6 +13,7 @@ from typing import Final
 import torch
 
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.hooks import Hooks
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.sources import Sources
 from nnlab.ingredients.resolve import complete_settings, settings_for_data
@@ -170,7 +171,7 @@ def trained(
     """The finished runs by id, computed by `engine`."""
     asked = [Run(run.run_id, run.arm, run.seed, run.settings.model_copy(update={"engine": engine})) for run in runs]
     finished: list[Fitted] = []
-    execute(asked, SOURCES, Machine(device, threads), on_finished=finished.extend, keep_weights=keep_weights)
+    execute(asked, SOURCES, Machine(device, threads), Hooks(finished.extend, keep_weights=keep_weights))
     assert len(finished) == len(runs)
     return {each.record.run.run_id: each for each in finished}
 

@@ -10,7 +10,7 @@ import os
 import re
 import runpy
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -19,24 +19,22 @@ import pandas as pd
 import pytest
 import typer
 
-from nnlab import settings
 from nnlab.analysis.comparisons import comparison_rows
 from nnlab.analysis.selection import Selection
 from nnlab.analysis.summaries import summary_rows
 from nnlab.catalog.metrics import METRICS
 from nnlab.cli.app import app
-from nnlab.commands.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
-from nnlab.commands.compare_init import COMPARE_INIT
-from nnlab.commands.gradcheck import planned
-from nnlab.commands.neuron import neuron
-from nnlab.commands.sweep_lr import SWEEP_LR
-from nnlab.commands.train import TRAIN
+from nnlab.commands import COMMANDS as TABLE
+from nnlab.commands import setting_names
+from nnlab.commands.neuron import NeuronSettings, neuron
 from nnlab.core.errors import NnlabError
+from nnlab.core.spelling import as_flag
 from nnlab.diagnostics.chain.explanation import COLUMNS as CHAIN_COLUMNS
 from nnlab.diagnostics.gradcheck.step_curve import StepError
 from nnlab.diagnostics.signals.layer_signals import COLUMNS as SIGNALS
 from nnlab.experiments import answer_files as answers
 from nnlab.settings.given import collect
+from nnlab.settings.origins import spell_errors
 from nnlab.storage import csv_files
 from nnlab.storage.journal import JOURNAL
 from nnlab.storage.manifest import MANIFEST, Manifest
@@ -46,17 +44,6 @@ DOCS: Final = ROOT / "docs"
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 PROGRAM: Final = typer.main.get_command(app)
 
-# How far a command's settings are taken without training: to its plan.
-PLANNED: Final[dict[str, tuple[type[settings.Settings], Callable[[Any], object]]]] = {
-    "sweep-lr": (settings.SweepLrSettings, SWEEP_LR.plan),
-    "compare": (settings.CompareAnySettings, COMPARE.plan),
-    "compare-init": (settings.CompareInitSettings, COMPARE_INIT.plan),
-    "compare-loss": (settings.CompareLossSettings, COMPARE_LOSS.plan),
-    "compare-schedule": (settings.CompareScheduleSettings, COMPARE_SCHEDULE.plan),
-    "train": (settings.TrainSettings, TRAIN.plan),
-    "gradcheck": (settings.GradcheckSettings, lambda s: None if s.explain or s.chain else planned(s)),
-    "neuron": (settings.NeuronSettings, lambda _: None),
-}
 SHOWN: Final = ("schedule", "list", "neuron")  # nothing is trained: what they print is compared
 
 
@@ -139,12 +126,14 @@ def complaint(words: list[str]) -> str:
     """What the program says is wrong with a command, as far as can be said without training; or nothing."""
     try:
         name, given = parsed(words)
-        if name in PLANNED:
-            kind, plan = PLANNED[name]
-            # Typer makes None of an empty tuple, an option that may be repeated and is not given, only when it calls.
-            plan(collect(name, kind, {key: None if value == () else value for key, value in given.items()}).settings)
+        command, known = TABLE[name], setting_names(TABLE.values())
+        # Typer makes None of an empty tuple, an option that may be repeated and is not given, only when it calls.
+        values = {key: None if value == () else value for key, value in given.items()}
+        asked = collect(name, command.settings, values, command.output, known=known)
+        with spell_errors(as_flag, asked.origins, asked.config):
+            command.check(asked.settings)
     except NnlabError as error:
-        return f"error: {error}"
+        return f"error: {error.respell(as_flag)}"
     except typer.TyperException as error:
         return f"error: {error.format_message()}"
     return ""
@@ -261,14 +250,20 @@ def test_the_columns_of_what_is_explained_are_those_that_are_written():
     assert tables("chain.csv") == [list(CHAIN_COLUMNS)]
     assert tables("steps.csv") == [["parameter", *(field.name for field in fields(StepError))]]
     asked = ({}, {"train": 2}, {"gate": "and"})
-    shown = [neuron(settings.NeuronSettings.from_values(given)).rows for given in asked]
+    shown = [neuron(NeuronSettings.from_values(given)).rows for given in asked]
     assert tables("neuron.csv") == [list(rows.columns) for rows in shown]
 
 
 def test_every_file_that_an_experiment_writes_is_described():
     text = (DOCS / "files.md").read_text(encoding="utf-8")
-    names = [csv_files.RUNS, csv_files.CURVES, csv_files.SUMMARY, csv_files.COMPARISONS, csv_files.TUNING]
+    names = [
+        csv_files.RUNS_CSV,
+        csv_files.CURVES_CSV,
+        csv_files.SUMMARY_CSV,
+        csv_files.COMPARISONS_CSV,
+        csv_files.TUNING_CSV,
+    ]
     of_checks = (answers.GRADCHECK, answers.STEPS, answers.CHAIN, answers.NEURON)
-    for name in (*names, csv_files.LAYERS, *of_checks, MANIFEST, JOURNAL):
+    for name in (*names, csv_files.LAYERS_CSV, *of_checks, MANIFEST, JOURNAL):
         assert f"\n## {name}\n" in text
         assert f"\n| `{name}` |" in text

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks.contestant import Trained, answer, spent_on, task_of_command_line
 from benchmarks.workloads import BenchRun, Workload
-from nnlab.commands.compare import COMPARE
-from nnlab.commands.compare_init import COMPARE_INIT
-from nnlab.commands.sweep_lr import SWEEP_LR
-from nnlab.settings import CompareAnySettings, CompareInitSettings, SweepLrSettings
+from nnlab.commands import EXPERIMENTS
 
 if TYPE_CHECKING:
     from nnlab.engine.outcomes import Fitted
     from nnlab.experiments.experiment import Experiment
 
-STUDIES: Mapping[str, tuple[Any, Any]] = {
-    "sweep-lr": (SweepLrSettings, SWEEP_LR),
-    "compare-init": (CompareInitSettings, COMPARE_INIT),
-    "compare": (CompareAnySettings, COMPARE),
-}
-
 
 def experiment_of(workload: Workload) -> Experiment:
     """The experiment that the workload's command executes."""
-    settings, study = STUDIES[workload.command]
-    return study.plan(settings.from_values(workload.words))
+    command = EXPERIMENTS[workload.command]
+    return command.study.plan(command.settings.from_values(workload.words))
 
 
 def trained_of(fitted: Fitted) -> Trained:
@@ -39,6 +29,7 @@ def trained_of(fitted: Fitted) -> Trained:
 
 def compete(*, with_probes: bool) -> None:
     """Train every run; the time is the engine's, without planning and writing."""
+    from nnlab.engine.hooks import Hooks
     from nnlab.experiments.training import Training
 
     experiment = experiment_of(task_of_command_line().workload)
@@ -46,7 +37,8 @@ def compete(*, with_probes: bool) -> None:
     training = Training(experiment.runs, experiment.settings, experiment.dataset, probes=probes)
     rehearsed = spent_on(training.rehearse)
     trained: list[Trained] = []
-    took = spent_on(lambda: training.carry_out(on_finished=lambda done: trained.extend(map(trained_of, done))))
+    hooks = Hooks(lambda done: trained.extend(map(trained_of, done)))
+    took = spent_on(lambda: training.carry_out(hooks))
     note = f"{training.machine.threads} threads, {training.num_tiles} tiles"
     answer(took, trained, prepare_s=rehearsed.wall_s, note=note)
 

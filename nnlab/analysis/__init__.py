@@ -1,1 +1,1 @@
-"""What the numbers say: intervals, paired tests, ties, verdicts. Rows in, rows out; no torch, no pictures."""
+"""Statistics on tables of runs: intervals, paired tests, ties, verdicts. Rows in, rows out; no torch, no pictures."""

@@ -17,40 +17,43 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from nnlab.analysis.summaries import Row
+    from nnlab.settings.run_records import TableCell
 
-Verdict = Literal["better", "worse", "not separated"]
+ComparisonWord = Literal["better", "worse", "not separated"]
 SIGNIFICANCE = 0.05
+
+
+def check_baseline(baseline: str, arms: Sequence[str]) -> None:
+    """Refuse a baseline that is not one of the arms.
+
+    Raises:
+        UsageError: with the arm of the most similar name.
+    """
+    if baseline not in arms:
+        near = did_you_mean(baseline, arms)
+        raise UsageError(f"{mention('baseline')} {baseline!r} is not an arm.{near} Arms: {', '.join(arms)}.")
 
 
 def comparison_rows(
     runs: pd.DataFrame, *, arms: Sequence[str], baseline: str, metrics: Sequence[str], judged: str
-) -> list[Row]:
-    """The rows of comparisons.csv: for each metric, every arm but the baseline, in the order given.
+) -> list[dict[str, TableCell]]:
+    """The rows of comparisons.csv: for each metric, one for every arm except the baseline, in the order given.
 
-    The family of Holm's adjustment is the arms within one metric. Only rows of `judged` have a verdict, so at most 5
-    % of experiments with equal arms call any of them better or worse, however many metrics stand beside it.
+    The family of Holm's adjustment is the arms within one metric. Only rows of `judged` have a verdict, so at most 5 % of
+    experiments with equal arms call any of them better or worse, however many other metrics there are.
 
-    A diverged run has no difference: such an arm has no mean difference, interval or detectable difference; it is
-    tested by signed ranks with diverged runs as worst (`paired_test`), and wins count it as lost. A pair in which
-    either run failed by the machine's fault has no outcome and is not in n; where n is below the number of seeds,
-    that is why.
+    An arm with a diverged run has no mean difference, interval or detectable difference. It is tested by signed ranks, with
+    diverged runs as the worst (`paired_test`), and a diverged run never wins. A pair in which either run failed through the
+    machine's fault has no outcome and is not counted in n, which is then below the number of seeds.
 
     Args:
         runs: rows of runs.csv: `arm, seed, status` and the metrics.
         arms: the arms, the baseline among them.
-        baseline: the arm that the others are held against.
+        baseline: the arm that the others are compared with.
         metrics: columns to compare on.
-        judged: the one of them that verdicts are on.
-
-    Raises:
-        UsageError: the baseline is none of the arms.
+        judged: the metric among them that gets verdicts.
     """
-    if baseline not in arms:
-        raise UsageError(
-            f"{mention('baseline')} {baseline!r} is none of the arms.{did_you_mean(baseline, arms)} Arms: {', '.join(arms)}."
-        )
-    rows: list[Row] = []
+    rows: list[dict[str, TableCell]] = []
     for metric in metrics:
         table = outcomes(runs, metric, arms)
         values = {arm: table.loc[arm].to_numpy(dtype=np.float64) for arm in arms}
@@ -58,13 +61,15 @@ def comparison_rows(
     return rows
 
 
-def _metric_rows(values: dict[str, NDArray[np.float64]], baseline: str, metric: str, *, has_verdict: bool) -> list[Row]:
+def _metric_rows(
+    values: dict[str, NDArray[np.float64]], baseline: str, metric: str, *, has_verdict: bool
+) -> list[dict[str, TableCell]]:
     others = [arm for arm in values if arm != baseline]
     pairs = {arm: _complete_pairs(values[arm], values[baseline]) for arm in others}
     tests = {arm: paired_test(*pairs[arm]) for arm in others}
     adjusted = holm([tests[arm].p for arm in others])
     upward = higher_is_better(metric)
-    rows: list[Row] = []
+    rows: list[dict[str, TableCell]] = []
     for arm, p_holm in zip(others, adjusted, strict=True):
         test, (a, b) = tests[arm], pairs[arm]
         finite = bool(a.size and np.isfinite(a).all() and np.isfinite(b).all())
@@ -95,8 +100,8 @@ def _complete_pairs(
     return values[both], baseline[both]
 
 
-def _verdict(test: PairedTest, p_holm: float | None, *, higher_is_better: bool) -> Verdict:
-    """Separated by the adjusted p; inert seeds (p None, n of 2 or more) make any difference an exact one."""
+def _verdict(test: PairedTest, p_holm: float | None, *, higher_is_better: bool) -> ComparisonWord:
+    """The verdict by the adjusted p. If the seeds are inert (no p although n is 2 or more), any difference is exact."""
     separated = test.n > 1 if p_holm is None else p_holm < SIGNIFICANCE
     if not separated or test.direction == 0:
         return "not separated"

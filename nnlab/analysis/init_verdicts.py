@@ -1,7 +1,8 @@
 """compare-init's verdicts: is the signal alive in the network before any step?
 
 A_l: between-sample standard deviation of the pre-activations of layer l = 1..L. D_l: root mean square of dL/dz_l.
-B: loss of the best constant predictor. The signal forward is judged by A_L / A_1, backward by D_1 / D_L.
+B: loss of the best constant predictor. The forward signal is judged by A_L / A_1, the
+backward one by D_1 / D_L.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-# In the order in which they are tried: the first that fits is given.
+# In the order in which they are tried; the first that fits is the verdict.
 InitWord = Literal["symmetric", "exploding", "vanishing", "dead", "saturated", "healthy"]
 
 FACTOR: Final = 1e3
@@ -27,7 +28,7 @@ WORST_FIRST_LOSS: Final = 10.0  # times B
 
 @dataclass(frozen=True)
 class InitVerdict:
-    """What an initialisation does to the signal.
+    """The verdict on what an initialisation does to the signal.
 
     Attributes:
         verdict: the word.
@@ -49,17 +50,17 @@ def init_verdict(layers: pd.DataFrame, *, first_loss: float, constant_loss: floa
     """
     layers = layers.sort_values("layer")
     return (
-        _symmetric(layers)
-        or _exploding(layers, first_loss, constant_loss)
-        or _vanishing(layers)
-        or _most_units(layers, "dead_fraction", "dead", "units are zero on every row")
-        or _most_units(layers, "saturated_fraction", "saturated", "slopes are under 5 % of the steepest")
+        _symmetric_verdict(layers)
+        or _exploding_verdict(layers, first_loss, constant_loss)
+        or _vanishing_verdict(layers)
+        or _unit_share_verdict(layers, "dead_fraction", "dead", "units are zero on every row")
+        or _unit_share_verdict(layers, "saturated_fraction", "saturated", "slopes are under 5 % of the steepest")
         or InitVerdict("healthy", _signal_reason(layers))
     )
 
 
 def majority_verdict(verdicts: Sequence[InitVerdict]) -> InitVerdict:
-    """The verdict that most seeds have, with one such seed's reason; among equals the one that is tried first."""
+    """The most frequent verdict, with the reason of the first seed that has it; of equally frequent ones, the first tried."""
     counts = Counter(verdict.verdict for verdict in verdicts)
     word = min(counts, key=lambda word: (-counts[word], get_args(InitWord).index(word)))
     reason = next(verdict.reason for verdict in verdicts if verdict.verdict == word)
@@ -67,33 +68,35 @@ def majority_verdict(verdicts: Sequence[InitVerdict]) -> InitVerdict:
     return InitVerdict(word, reason + share)
 
 
-def _symmetric(layers: pd.DataFrame) -> InitVerdict | None:
+def _symmetric_verdict(layers: pd.DataFrame) -> InitVerdict | None:
     hidden = layers.iloc[:-1]
-    # A unit that is alone in its layer has none to be a copy of.
+    # The only unit of a layer is not a copy of another.
     same = hidden.loc[(hidden["distinct_units"] == 1) & (hidden["units"] > 1), "layer"]
     if same.empty:
         return None
     return InitVerdict("symmetric", f"all units of layer {same.iloc[0]} compute the same")
 
 
-def _exploding(layers: pd.DataFrame, first_loss: float, constant_loss: float) -> InitVerdict | None:
+def _exploding_verdict(layers: pd.DataFrame, first_loss: float, constant_loss: float) -> InitVerdict | None:
     signals = layers[["between_sample_sd", "delta_rms"]].to_numpy(dtype=np.float64)
     if not (np.isfinite(signals).all() and math.isfinite(first_loss)):
         return InitVerdict("exploding", "a signal or the first loss is not finite")
-    if max(_forward(layers), _backward(layers)) > FACTOR:
+    if max(_forward_ratio(layers), _backward_ratio(layers)) > FACTOR:
         return InitVerdict("exploding", _signal_reason(layers))
     if first_loss > WORST_FIRST_LOSS * constant_loss:
         return InitVerdict("exploding", f"first loss {first_loss:.3g} against {constant_loss:.3g} for a constant")
     return None
 
 
-def _vanishing(layers: pd.DataFrame) -> InitVerdict | None:
-    if min(_forward(layers), _backward(layers)) >= 1 / FACTOR:
+def _vanishing_verdict(layers: pd.DataFrame) -> InitVerdict | None:
+    if min(_forward_ratio(layers), _backward_ratio(layers)) >= 1 / FACTOR:
         return None
     return InitVerdict("vanishing", _signal_reason(layers))
 
 
-def _most_units(layers: pd.DataFrame, column: str, word: Literal["dead", "saturated"], what: str) -> InitVerdict | None:
+def _unit_share_verdict(
+    layers: pd.DataFrame, column: str, word: Literal["dead", "saturated"], what: str
+) -> InitVerdict | None:
     shares = layers[column].astype(float).fillna(0.0).to_numpy()  # the output layer has no activation
     worst = int(shares.argmax())
     if shares[worst] <= 0.5:
@@ -103,20 +106,20 @@ def _most_units(layers: pd.DataFrame, column: str, word: Literal["dead", "satura
 
 def _signal_reason(layers: pd.DataFrame) -> str:
     last = len(layers)
-    forward, backward = _forward(layers), _backward(layers)
+    forward, backward = _forward_ratio(layers), _backward_ratio(layers)
     return f"signal x {forward:.2g} from layer 1 to {last}, gradient x {backward:.2g} from layer {last} to 1"
 
 
-def _forward(layers: pd.DataFrame) -> float:
+def _forward_ratio(layers: pd.DataFrame) -> float:
     return _ratio(layers["between_sample_sd"].iloc[-1], layers["between_sample_sd"].iloc[0])
 
 
-def _backward(layers: pd.DataFrame) -> float:
+def _backward_ratio(layers: pd.DataFrame) -> float:
     return _ratio(layers["delta_rms"].iloc[0], layers["delta_rms"].iloc[-1])
 
 
 def _ratio(arrived: float, sent: float) -> float:
-    """What is left of a signal; 0 where none arrives, whatever was sent."""
+    """The factor by which a signal grows on its way; 0 if none arrives, whatever was sent."""
     if arrived == 0:
         return 0.0
     return math.inf if sent == 0 else float(arrived) / float(sent)

@@ -1,11 +1,11 @@
-"""Intervals over seeds, and the locations they stand around.
+"""Confidence intervals over seeds, and the means that they are for.
 
-Every interval here is about one arm: n values of one metric, one for each seed. What n values can't give is said, not
-made up: with one seed, or where all values are equal, there is no interval, and `Interval.kind` says which it was.
+Every interval is for one arm: n values of one metric, one for each seed. With one seed, or if all values are equal,
+there is no interval, and `Interval.kind` says why.
 
 Coverage of the 95 % Student interval, by simulation: 95 % for Gaussian values at any n; for lognormal values (sigma
-1) about 82 % at n = 5 and 84 % at n = 10, because the mean of few skewed values mostly lies below the mean of their
-law.
+1) about 82 % at n = 5 and 84 % at n = 10, because the mean of a few skewed values mostly lies below the mean of
+their distribution.
 """
 
 from __future__ import annotations
@@ -23,24 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
-    from scipy import special, stats
-    from scipy.stats import mstats
+    from scipy import special
 else:
     special = lazy("scipy.special")
-    stats = lazy("scipy.stats")
-    mstats = lazy("scipy.stats.mstats")
 
 IntervalKind = Literal["interval", "identical", "one seed", "not finite"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and, where the values allow one, its confidence interval.
+    """An estimate and, if the values allow one, its confidence interval.
 
     Attributes:
-        kind: `interval`; `identical` (all values equal), `one seed`, or `not finite` (a run diverged or gave no
-            number): then `low` and `high` are None.
-        estimate: the location that the interval is for; inf or nan where the values are.
+        kind: `interval`; or `identical` (all values are equal), `one seed` or `not finite` (a run diverged or has no
+            value), and then `low` and `high` are None.
+        estimate: the mean that the interval is for; inf or nan if a value is.
         low: lower end, in the metric's own unit.
         high: upper end.
     """
@@ -70,19 +67,19 @@ def _interval(
 
 
 def mean(values: ArrayLike) -> float:
-    """The arithmetic mean; inf where a value is inf, nan where one is nan or infinities cancel."""
+    """The arithmetic mean; inf if a value is inf, nan if one is nan or infinities cancel."""
     with np.errstate(invalid="ignore"):
         return float(np.mean(np.asarray(values, dtype=np.float64)))
 
 
 def interquartile_mean(values: ArrayLike) -> float:
-    """The mean of what is left when a quarter of the values, rounded down, is cut from each end.
+    """The mean of the values that are left after a quarter of them, rounded down, is cut from each end.
 
     Failed runs given as the worst value (inf for a loss) are cut first; the result is inf once they outnumber the cut.
 
     Source: Agarwal et al. 2021, section 4.2; the trimmed mean of Tukey 1962 at 25 %.
     """
-    # What scipy.stats.trim_mean does, without its millisecond a call: a summary has thousands of cells.
+    # As scipy.stats.trim_mean, which takes a millisecond a call; a summary has thousands of cells.
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     cut = ordered.size // 4
     return mean(ordered[cut : ordered.size - cut])
@@ -91,7 +88,7 @@ def interquartile_mean(values: ArrayLike) -> float:
 def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """The mean with Student's interval: mean ± t(n-1) s / sqrt(n).
 
-    Exact for Gaussian values; see the module for skewed ones.
+    Exact for Gaussian values; for skewed ones see the docstring of the module.
 
     Args:
         values: one for each seed.
@@ -112,17 +109,16 @@ def t_quantile(confidence: float, degrees: int) -> float:
 
 
 def standard_error(array: NDArray[np.float64]) -> float:
-    """Of the mean of two or more values."""
+    """The standard error of the mean of two or more values."""
     return float(array.std(ddof=1) / np.sqrt(array.size))
 
 
 def logit_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """The mean of shares in [0, 1] with an interval that stays inside (0, 1).
 
-    Student's interval is laid around logit(mean) with the standard error carried over by the delta method,
-    se / (mean (1 - mean)), and its ends are carried back. It always holds the mean. Single values of exactly 0 or 1
-    need no adjustment, since only the mean is transformed; a mean of exactly 0 or 1 means that all values are, which is
-    `identical`.
+    Student's interval is taken around logit(mean), with the standard error by the delta method, se / (mean (1 - mean)),
+    and its ends are transformed back. It always contains the mean. Single values of exactly 0 or 1 need no adjustment,
+    since only the mean is transformed; if the mean is exactly 0 or 1, all values are equal and the kind is `identical`.
 
     Source: Korn and Graubard 1998, the logit interval for proportions, with n seeds in place of clusters.
     """
@@ -139,42 +135,3 @@ def logit_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
 def metric_interval(column: str, values: ArrayLike) -> Interval:
     """The interval that fits the metric in `column`: on the logit scale for shares, else Student's."""
     return logit_interval(values) if is_share(column) else t_interval(values)
-
-
-def trimmed_interval(values: ArrayLike, proportion: float = 0.25, confidence: float = 0.95) -> Interval:
-    """The trimmed mean with Yuen's interval.
-
-    With g = floor(proportion n) values cut from each end and h = n - 2g left, the standard error is
-    s_w / ((1 - 2 g / n) sqrt(n)), s_w the standard deviation of the winsorised values, and the law is t with h - 1
-    degrees.
-
-    Args:
-        values: one for each seed.
-        proportion: cut from each end, below 0.5.
-        confidence: between 0 and 1.
-
-    Source: Tukey and McLaughlin 1963; Yuen 1974.
-    """
-
-    def estimate(array: NDArray[np.float64]) -> float:
-        return float(stats.trim_mean(array, proportion))
-
-    def ends(array: NDArray[np.float64]) -> tuple[float, float]:
-        low, high = mstats.trimmed_mean_ci(array, limits=(proportion, proportion), alpha=1 - confidence)
-        return low, high
-
-    return _interval(values, estimate, ends)
-
-
-def wilson_interval(count: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a rate, such as runs diverged of all runs: inside [0, 1] and sound at 0 of n.
-
-    Args:
-        count: how many did.
-        total: of how many, at least 1.
-        confidence: between 0 and 1.
-
-    Source: Wilson 1927.
-    """
-    ends = stats.binomtest(count, total).proportion_ci(confidence, method="wilson")
-    return float(ends.low), float(ends.high)

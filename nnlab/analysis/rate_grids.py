@@ -1,4 +1,4 @@
-"""Grids of learning rates: how to go on where one ends too soon."""
+"""Grids of learning rates: how to extend one that ends too soon."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def extended_grid(rates: Sequence[float], *, below: bool, above: bool) -> str:
-    """An `--lr` value that holds every rate given and goes on by at least a decade beyond the ends asked for.
+    """A value of `lr` with every given rate that extends at least a decade beyond the ends asked for.
 
-    A logarithmic grid goes on at its own spacing, as START:STOP:COUNT, with its old points kept exactly so that runs
-    already there are used; a list gets a rate a decade on; a single rate becomes a grid at two points a decade.
+    A logarithmic grid keeps its spacing, as START:STOP:COUNT, and exactly its old points, so that runs already done are
+    used again; a list gets a rate a decade beyond its end; a single rate becomes a grid of two points a decade.
 
     Args:
         rates: ascending, above 0.
@@ -28,7 +28,7 @@ def extended_grid(rates: Sequence[float], *, below: bool, above: bool) -> str:
     even = all(math.isclose(math.log(b / a), spacing, rel_tol=1e-6) for a, b in itertools.pairwise(rates))
     if not even:
         listed = [rates[0] / 10] * below + list(rates) + [rates[-1] * 10] * above
-        return ",".join(_spelled(rate, 12) for rate in listed)
+        return ",".join(_spelling(rate, 12) for rate in listed)
     further = math.ceil(math.log(10) / spacing - 1e-9)
     start = rates[0] * math.exp(-further * spacing * below)
     stop = rates[-1] * math.exp(further * spacing * above)
@@ -37,11 +37,11 @@ def extended_grid(rates: Sequence[float], *, below: bool, above: bool) -> str:
 
 
 def _shortest_grid(start: float, stop: float, count: int, rates: Sequence[float]) -> str:
-    """The grid spelled with as few digits as still give every rate in `rates` to the last bit."""
-    spellings = [f"{_spelled(start, digits)}:{_spelled(stop, digits)}:{count}" for digits in range(1, 18)]
+    """The grid spelled with the fewest digits that reproduce every rate in `rates` to the last bit."""
+    spellings = [f"{_spelling(start, digits)}:{_spelling(stop, digits)}:{count}" for digits in range(1, 18)]
     kept = (text for text in spellings if set(rates) <= set(parse_rates(text, what=mention("lr"))))
     return next(kept, spellings[-1])
 
 
-def _spelled(rate: float, digits: int) -> str:
+def _spelling(rate: float, digits: int) -> str:
     return repr(float(f"{rate:.{digits}g}")).removesuffix(".0")

@@ -1,7 +1,7 @@
-"""What a run came to: which columns are metrics, which way they are better, and what stands for a run that failed.
+"""The outcomes of runs: which columns are metrics, which direction is better, and what a run that failed counts as.
 
-A diverged run ranks as the worst there can be. A run that failed by the machine's fault, or is not there yet, has no
-outcome at all: it is nan here, whatever the metric.
+A diverged run counts as the worst value possible. A run that failed through the machine's fault, or does not exist yet,
+has no outcome: it is nan, whatever the metric.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ HIGHER_IS_BETTER: Final[Mapping[str, bool]] = {
     "steps_to_threshold": False,
 }
 
-# Shares of the rows, in [0, 1]: their intervals are made on the logit scale.
+# Shares of the rows, in [0, 1]: their intervals are computed on the logit scale.
 SHARES: Final = frozenset({"accuracy", "balanced_accuracy", "macro_f1"})
 
 _PARTS: Final = ("train_", "batch_", "val_", "test_")
 
 
 def metric_name(column: str) -> str:
-    """The metric of a column, without the part it was taken on: `val_accuracy` is `accuracy`."""
+    """The metric of a column, without the part it is measured on: that of `val_accuracy` is `accuracy`."""
     part = next((part for part in _PARTS if column.startswith(part)), "")
     return column.removeprefix(part)
 
 
 def higher_is_better(column: str) -> bool:
-    """Whether more of this column's metric is better.
+    """True if higher values of the column's metric are better.
 
     Raises:
-        UsageError: no such metric.
+        UsageError: there is no such metric.
     """
     name = metric_name(column)
     if name not in HIGHER_IS_BETTER:
@@ -52,13 +52,18 @@ def higher_is_better(column: str) -> bool:
     return HIGHER_IS_BETTER[name]
 
 
+def is_loss(column: str) -> bool:
+    """True if the column holds a loss, which is in its own unit: it does not compare different losses or targets."""
+    return metric_name(column) == "loss"
+
+
 def is_share(column: str) -> bool:
-    """Whether the column's metric is a share of rows in [0, 1]."""
+    """True if the column's metric is a share of rows, in [0, 1]."""
     return metric_name(column) in SHARES
 
 
 def metric_columns(runs: pd.DataFrame) -> tuple[str, ...]:
-    """The columns of runs.csv that hold a metric, in their order; steps_to_threshold is none of them."""
+    """The columns of runs.csv that hold a metric, in their order; steps_to_threshold is not one of them."""
     return tuple(
         str(column)
         for column in runs.columns
@@ -66,10 +71,21 @@ def metric_columns(runs: pd.DataFrame) -> tuple[str, ...]:
     )
 
 
-def outcomes(runs: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
-    """The values of `column`, arms down and seeds across, worst where a run diverged and nan where it gave no number.
+def measured_metrics(runs: pd.DataFrame) -> tuple[str, ...]:
+    """The metric columns with a value in some finished run, or in any run if none finished.
 
-    Worst is inf, or -inf where higher is better. A finished run that has no value (no such part) is nan as well.
+    A part of the data without rows has no values, even if the loss of a diverged run is recorded there as inf.
+    """
+    done = runs[runs["status"] == "done"]
+    having = runs if done.empty else done
+    return tuple(column for column in metric_columns(runs) if having[column].notna().any())
+
+
+def outcomes(runs: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFrame:
+    """The values of `column`: a row for each arm, a column for each seed.
+
+    A diverged run has the worst value: inf, or -inf if higher is better. A failed run is nan, and so is a finished run
+    without a value (the data have no such part).
 
     Args:
         runs: rows of runs.csv: `arm, seed, status` and `column`.
@@ -78,20 +94,20 @@ def outcomes(runs: pd.DataFrame, column: str, arms: Sequence[str]) -> pd.DataFra
     """
     worst = -np.inf if higher_is_better(column) else np.inf
     values = runs[column].astype(float).mask(runs["status"] == "diverged", worst).mask(runs["status"] == "failed")
-    # pivot drops a column that is all nan only in pivot_table; here every seed stays.
+    # Unlike pivot_table, pivot keeps a seed whose values are all nan.
     table = runs.assign(value=values).pivot(index="arm", columns="seed", values="value")
     return table.reindex(index=list(arms))
 
 
-def worst_for_missing(values: NDArray[np.float64], column: str) -> NDArray[np.float64]:
-    """The same values with nan put as the worst: a median in which every run that failed counts against its arm."""
+def fill_with_worst(values: NDArray[np.float64], column: str) -> NDArray[np.float64]:
+    """The values with nan replaced by the worst one, so that in a median every failed run counts against its arm."""
     return np.where(np.isnan(values), -np.inf if higher_is_better(column) else np.inf, values)
 
 
 def inert_arms(runs: pd.DataFrame, column: str, arms: Sequence[str]) -> tuple[str, ...]:
     """The arms whose seeds changed nothing: two or more finite values, all the same to the last bit.
 
-    So it is with full batches, a fixed split and a deterministic init. Such seeds are one observation repeated: no
+    This happens with full batches, a fixed split and a deterministic init. Such seeds are one observation repeated: no
     interval or test over them means anything, and the caller must say so.
     """
     table = outcomes(runs, column, arms)

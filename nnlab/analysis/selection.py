@@ -1,4 +1,4 @@
-"""Which arm is best, and which can't be told from it."""
+"""The best arm, and the arms that can't be told apart from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.analysis.scores import higher_is_better, outcomes
-from nnlab.analysis.ties import tied_with_best
+from nnlab.analysis.ties import ties_with_best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Selection:
-    """The best arm on one metric, or why there is none.
+    """The best arm on one metric, or the reason why there is none.
 
     Attributes:
-        best: the arm, or None where nothing is selected.
-        tied: the arms not separated from it, itself among them; empty where nothing is selected.
-        basis: one sentence: by what the best was chosen, or why none was.
+        best: the arm, or None if nothing is selected.
+        tied: the arms not separated from it, including itself; empty if nothing is selected.
+        basis: how the best was chosen, or why none was; part of a sentence.
     """
 
     best: str | None
@@ -33,34 +33,34 @@ class Selection:
 
 
 def select(runs: pd.DataFrame, *, arms: Sequence[str], metric: str, collapsed: Set[str] = frozenset()) -> Selection:
-    """The best arm by `metric` and those tied with it.
+    """Select the best arm by `metric`, and those tied with it.
 
-    Arms are whole when each of their runs is done and none collapsed. The best is the whole arm with the best mean.
-    Where no arm is whole it is the one with the best median, failed runs counting as the worst, then the one with
-    fewer of them, then the first given. Only whole arms can be tied with a best that is whole: an arm with a failed
-    run is told apart by that, and its verdict says so. A best by median is tied with none but itself.
+    An arm is whole if each of its runs is done and none collapsed. The best is the whole arm with the best mean. If no arm
+    is whole, it is the arm with the best median, failed runs counting as the worst; then the one with fewer failed runs,
+    then the first given. Only whole arms can be tied with a whole best arm: an arm with a failed run differs from it by
+    that, and its verdict says so. A best arm by median is tied only with itself.
 
     Args:
         runs: rows of runs.csv: `run_id, arm, seed, status` and `metric`.
         arms: the arms to choose from.
         metric: the column judged by.
-        collapsed: run_ids of runs that are finite and dead, as `verdicts` finds them.
+        collapsed: run_ids of the runs that are finite but dead, from `sweep_verdict`.
     """
     done = runs[runs["status"] == "done"]
     if done.empty:
-        return Selection(None, frozenset(), "nothing is selected: no run finished")
+        return Selection(None, frozenset(), "no run finished")
     if not np.isfinite(done[metric].astype(float)).any():
-        return Selection(None, frozenset(), f"nothing is selected: no run has a {metric}")
+        return Selection(None, frozenset(), f"no run has a {metric}")
     sign = -1.0 if higher_is_better(metric) else 1.0
     alive = runs.assign(status=runs["status"].mask(runs["run_id"].isin(collapsed), "diverged"))
     costs = sign * outcomes(alive, metric, arms).to_numpy(dtype=np.float64)
     whole = np.isfinite(costs).all(axis=1)
     if not whole.any():
         best = _best_by_median(np.where(np.isnan(costs), np.inf, costs))
-        basis = f"by median {metric}, failed runs worst: no arm is without a failed run"
+        basis = f"by median {metric} with failed runs as the worst, since every arm has one"
         return Selection(arms[best], frozenset({arms[best]}), basis)
     candidates = np.flatnonzero(whole)
-    tied = tied_with_best(costs[candidates])
+    tied = ties_with_best(costs[candidates])
     best = int(candidates[costs[candidates].mean(axis=1).argmin()])
     return Selection(arms[best], frozenset(arms[i] for i in candidates[tied]), f"by mean {metric} over seeds")
 

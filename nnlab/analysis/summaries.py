@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnlab.analysis.intervals import interquartile_mean, metric_interval
-from nnlab.analysis.scores import metric_columns, metric_name, outcomes, worst_for_missing
+from nnlab.analysis.scores import fill_with_worst, is_loss, measured_metrics, outcomes
 from nnlab.analysis.thresholds import num_reached
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nnlab.analysis.selection import Selection
-
-Cell = str | int | float | bool | None
-Row = dict[str, Cell]
+    from nnlab.settings.run_records import TableCell
 
 
 def summary_rows(
@@ -33,25 +31,24 @@ def summary_rows(
     selection: Selection,
     verdicts: Mapping[str, tuple[str, str]] | None = None,
     collapsed: Set[str] | None = None,
-) -> list[Row]:
+) -> list[dict[str, TableCell]]:
     """The rows of summary.csv, in the order of `arms`.
 
     Args:
         runs: rows of runs.csv. Metric columns without any value (no such part) are left out.
         arms: the arms, spelled as in `runs`.
-        factor: the varied factor's column; where `runs` lacks it, it repeats the arm.
-        selection: best and tied, from `select`. With nothing selected `best` is false everywhere and `tied` empty.
-        verdicts: verdict and reason for each arm, where the command gives any.
-        collapsed: run_ids of collapsed runs; None where the command has no such notion, and n_collapsed is then empty.
+        factor: the varied factor's column; if `runs` lacks it, its cells repeat the arm.
+        selection: best and tied, from `select`. If nothing is selected, `best` is false everywhere and `tied` empty.
+        verdicts: verdict and reason of each arm, if the command gives any.
+        collapsed: run_ids of collapsed runs; None if the command has no such notion, and n_collapsed is then empty.
 
     Returns:
         `arm, <factor>, n, n_diverged, n_collapsed, n_failed`, five columns for each metric, `steps_to_threshold_median,
-        n_reached` where steps are known, and `verdict, reason, best, tied`. n counts every run, also those that failed.
+        n_reached` if steps are known, and `verdict, reason, best, tied`. n counts every run, failed ones included.
     """
-    metrics = [column for column in metric_columns(runs) if _has_values(runs, column)]
-    tables = {column: outcomes(runs, column, arms) for column in metrics}
+    tables = {column: outcomes(runs, column, arms) for column in measured_metrics(runs)}
     timed = "steps_to_threshold" in runs.columns and bool(runs["steps_to_threshold"].notna().any())
-    rows: list[Row] = []
+    rows: list[dict[str, TableCell]] = []
     for position, arm in enumerate(arms):
         of_arm = runs[runs["arm"] == arm]
         row = _identity(of_arm, arm, factor) | _counts(of_arm, collapsed)
@@ -66,20 +63,14 @@ def summary_rows(
     return rows
 
 
-def _has_values(runs: pd.DataFrame, column: str) -> bool:
-    """Whether the part exists: a diverged run's losses are inf even on a part that has no rows."""
-    done = runs[runs["status"] == "done"]
-    return bool((runs if done.empty else done)[column].notna().any())
-
-
-def _identity(of_arm: pd.DataFrame, arm: str, factor: str) -> Row:
+def _identity(of_arm: pd.DataFrame, arm: str, factor: str) -> dict[str, TableCell]:
     if factor not in of_arm.columns or of_arm.empty:
         return {"arm": arm, factor: arm}
     level = of_arm[factor].iloc[0]
     return {"arm": arm, factor: level.item() if isinstance(level, np.generic) else level}
 
 
-def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> Row:
+def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> dict[str, TableCell]:
     status = of_arm["status"]
     return {
         "n": len(of_arm),
@@ -89,34 +80,34 @@ def _counts(of_arm: pd.DataFrame, collapsed: Set[str] | None) -> Row:
     }
 
 
-def metric_cells(column: str, values: NDArray[np.float64]) -> Row:
-    """The five cells of one metric of one arm.
+def metric_cells(column: str, values: NDArray[np.float64]) -> dict[str, TableCell]:
+    """The five cells of an arm for one metric.
 
-    A diverged run is worst, a run without a number missing (`outcomes`). The mean is over all runs: inf for a loss
-    with a diverged run, nan for another metric with one, and for any with a run that gave no number; such a mean has
-    no interval. Median and interquartile mean are resistant: they take every run without a number as the worst, and
-    are inf (nan for other metrics than losses) once those outweigh the rest. The interval is empty also with one seed
-    or equal values. All five are empty where no run has a number: the metric does not apply, or the machine failed all.
+    A diverged run counts as the worst value, a run without a value as missing (`outcomes`). The mean is over all runs: if a
+    run diverged it is inf for a loss and nan for another metric, and if a run has no value it is nan; such a mean has no
+    interval. Median and interquartile mean are robust: they take every run without a value as the worst, and are inf (nan
+    for metrics other than losses) once those runs outweigh the rest. The interval is also empty with one seed or equal
+    values. All five are empty if no run has a value: the metric does not apply, or the machine failed every run.
     """
     if np.isnan(values).all():
         return dict.fromkeys(f"{column}_{part}" for part in ("mean", "ci_low", "ci_high", "median", "iqm"))
     interval = metric_interval(column, values)
-    ranked = worst_for_missing(values, column)
+    ranked = fill_with_worst(values, column)
     return {
-        f"{column}_mean": _shown(column, interval.estimate),
+        f"{column}_mean": _metric_cell(column, interval.estimate),
         f"{column}_ci_low": interval.low,
         f"{column}_ci_high": interval.high,
-        f"{column}_median": _shown(column, float(np.median(ranked))),
-        f"{column}_iqm": _shown(column, interquartile_mean(ranked)),
+        f"{column}_median": _metric_cell(column, float(np.median(ranked))),
+        f"{column}_iqm": _metric_cell(column, interquartile_mean(ranked)),
     }
 
 
-def _shown(column: str, value: float) -> float:
-    """Infinite is a value of losses; another metric that a failed run spoils has none."""
-    return value if np.isfinite(value) or metric_name(column) == "loss" else float("nan")
+def _metric_cell(column: str, value: float) -> float:
+    """The value, with nan for an infinite one unless it is a loss: another metric has no value if a run diverged."""
+    return value if np.isfinite(value) or is_loss(column) else float("nan")
 
 
-def _steps(steps: NDArray[np.float64]) -> Row:
+def _steps(steps: NDArray[np.float64]) -> dict[str, TableCell]:
     return {
         "steps_to_threshold_median": float(np.median(np.where(np.isnan(steps), np.inf, steps))),
         "n_reached": num_reached(steps),

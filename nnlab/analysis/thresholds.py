@@ -1,7 +1,7 @@
-"""How many steps it takes to get there: first epoch end at or below a loss.
+"""Steps to a threshold: those taken by the first epoch end at which a loss is at or below it.
 
-Runs that never get there are censored: their steps are inf, so that k of N reached and a median with inf say all
-there is to say, and nothing is averaged.
+Runs that never get there are censored: their steps are inf. They have no mean; a summary gives the number of runs that
+got there, and the median.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def auto_threshold(
     curves: pd.DataFrame, runs: pd.DataFrame, best_arm: str, *, column: str = "val_loss"
 ) -> float | None:
-    """Midway between the best arm's mean loss before training and its mean loss at the end.
+    """The loss midway between the best arm's mean before training and its mean at the end.
 
-    Not that of all arms before training: where inits are compared, some start at a million times the loss of others.
-    At the end, as runs.csv has it: with early stopping that is the best epoch, not the last. Of runs that finished.
+    The start is not the mean of all arms: when inits are compared, some start at a million times the loss of others. The end
+    is the loss of finished runs in runs.csv: with early stopping that of the best epoch, not the last.
 
     Args:
         curves: rows of curves.csv: `arm, epoch` and `column`.
@@ -30,7 +30,7 @@ def auto_threshold(
         column: the loss.
 
     Returns:
-        In the loss's own unit; None where the column has no values (no validation part).
+        The loss, in its own unit; None if the column has no values (no validation part).
     """
     first = curves.loc[(curves["arm"] == best_arm) & (curves["epoch"] == 0), column].astype(float).mean()
     last = runs.loc[(runs["arm"] == best_arm) & (runs["status"] == "done"), column].astype(float).mean()
@@ -39,9 +39,9 @@ def auto_threshold(
 
 
 def steps_to_threshold(curves: pd.DataFrame, threshold: float, *, column: str = "val_loss") -> pd.Series[float]:
-    """For each run the step of its first epoch end at or below the threshold; inf where it never gets there.
+    """The step of each run's first epoch end at or below the threshold; inf if it never gets there.
 
-    A run that is there before any step has 0. A run whose column has no values at all has nan: the question does not
+    It is 0 for a run that starts there, and nan for a run without any values in the column, to which the question does not
     apply.
 
     Args:
@@ -61,5 +61,5 @@ def steps_to_threshold(curves: pd.DataFrame, threshold: float, *, column: str = 
 
 
 def num_reached(steps: ArrayLike) -> int:
-    """How many runs got to the threshold: those whose steps are finite."""
+    """Number of runs that got to the threshold: those whose steps are finite."""
     return int(np.isfinite(np.asarray(steps, dtype=np.float64)).sum())

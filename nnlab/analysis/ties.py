@@ -1,9 +1,8 @@
-"""Which arms can't be told from the best, all at once.
+"""The arms that can't be told apart from the best, judged all at once.
 
-Comparing each arm with the one that happens to look best by a t test, even under Holm, forgets that the best was
-picked for being best: among 6 equal arms some arm is excluded in about 10 % of experiments, among 16 in 17 %, among
-64 in 30 %. Here the critical value comes from the law of the whole procedure, picking included, when all arms are
-equal.
+Comparing each arm with the one that happens to look best by a t test, even under Holm, ignores that the best was picked
+for looking best: among 6 equal arms some arm is excluded in about 10 % of experiments, among 16 in 17 %, among 64 in
+30 %. Here the critical value comes from the distribution of the whole procedure, picking included, among equal arms.
 
 Shapes: K arms, n seeds, S simulated experiments.
 """
@@ -25,30 +24,30 @@ _LEAST_EXPERIMENTS: Final = 2_000
 _BATCH_VALUES: Final = 500_000
 
 
-def tied_with_best(values_KN: ArrayLike, *, error: float = 0.05) -> NDArray[np.bool_]:
-    """Which arms are not separated from the one with the least mean; among equal arms all of them, but for `error`.
+def ties_with_best(values_KN: ArrayLike, *, error: float = 0.05) -> NDArray[np.bool_]:
+    """Flags of the arms that are not separated from the one with the least mean.
 
-    For each arm t = mean(d) / (s_d / sqrt(n)), d its values less the best's, paired by seed. The largest t is held
-    against its law when K arms are equal, Gaussian and equally spread, where it depends on K and n alone: whatever
-    the seeds have in common cancels in d. Arms beyond the 1 - error point are excluded and the rest judged again as
-    the smaller set it is.
+    For each arm t = mean(d) / (s_d / sqrt(n)), where d are its values minus the best's, paired by seed. The largest t is
+    compared with its distribution for K equal arms of Gaussian values and equal spread, which depends only on K and n:
+    whatever the seeds have in common cancels in d. Arms beyond the 1 - error quantile are excluded, and the rest are judged
+    again as a smaller set.
 
-    Each pair has its own s_d, so unequal spreads make the procedure careful, not bold (2 % for spreads from 0.1 to 10).
-    Permuting values between arms assumes equal spreads: it excluded in 12 to 44 % of such experiments, and with 3 seeds
-    it could hardly exclude arms ten standard deviations off, because they spread what is permuted. For skewed values of
-    one shape the procedure is careful too (about 1 %); for skewed values of different spreads no test of means is right
-    at 10 seeds (lognormal, spreads 0.1 to 10: 18 %). Hall's transformation for skewness (1992), asked for beside t,
-    would make that 10 %, and cost a fifth to a third of the separations among Gaussian values.
+    Each pair has its own s_d, so unequal spreads make the procedure conservative (2 % for spreads from 0.1 to 10). Permuting
+    values between arms assumes equal spreads: it excluded arms in 12 to 44 % of such experiments, and with 3 seeds it could
+    hardly exclude arms ten standard deviations off, because those widen the distribution of the permuted values. For skewed
+    values of one shape the procedure is conservative too (about 1 %); for skewed values of different spreads no test of means
+    is right at 10 seeds (lognormal, spreads 0.1 to 10: 18 %). Requiring Hall's transformation for skewness (1992) as well as
+    t would reduce that to 10 %, and cost a fifth to a third of the separations among Gaussian values.
 
-    A metric counted in steps (accuracy on few rows) can show the same difference at every seed by chance: s_d is
-    taken as at least what one step at one seed would make it. Where no arm varies over seeds the differences are exact.
+    A metric counted in steps (accuracy on few rows) can by chance show the same difference at every seed, so s_d is at least
+    what one step at one seed would make it. If no arm varies over seeds, the differences are exact.
 
     Args:
         values_KN: lower is better, finite; row k is arm k, columns are seeds.
         error: share of experiments with equal arms in which some arm may be excluded.
 
     Returns:
-        K flags; all true with fewer than 2 seeds, since nothing can be told apart.
+        K flags; all true with fewer than 2 seeds, when nothing can be told apart.
     """
     values = np.asarray(values_KN, dtype=np.float64)
     num_arms, num_seeds = values.shape
@@ -65,7 +64,7 @@ def tied_with_best(values_KN: ArrayLike, *, error: float = 0.05) -> NDArray[np.b
 
 
 def _distances_from_best(values_KN: NDArray[np.float64]) -> NDArray[np.float64]:
-    """t of each arm against the one of least mean, in which it stands at 0."""
+    """t of each arm against the arm with the least mean, whose own t is 0."""
     num_seeds = values_KN.shape[1]
     differences = values_KN - values_KN[values_KN.mean(axis=1).argmin()]
     errors = np.maximum(differences.std(axis=1, ddof=1), _least_spread(values_KN)) / np.sqrt(num_seeds)
@@ -75,11 +74,11 @@ def _distances_from_best(values_KN: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _least_spread(values_KN: NDArray[np.float64]) -> float:
-    """The standard deviation over seeds that one step of the metric at one seed makes; 0 where no arm varies at all."""
+    """The standard deviation over seeds that one step of the metric at one seed makes; 0 if no arm varies at all."""
     if (np.ptp(values_KN, axis=1) == 0).all():
         return 0.0
     gaps = np.diff(np.unique(values_KN))
-    # Gaps beside rounding errors are no steps of the metric.
+    # Gaps as small as rounding errors are not steps of the metric.
     steps = gaps[gaps > 1e-9 * np.abs(values_KN).max()]
     return float(steps.min(initial=np.inf) / np.sqrt(values_KN.shape[1])) if steps.size else 0.0
 
@@ -88,9 +87,9 @@ def _least_spread(values_KN: NDArray[np.float64]) -> float:
 def critical_distance(num_arms: int, num_seeds: int, error: float = 0.05) -> float:
     """The value that the largest t against the observed best exceeds in `error` of experiments with equal arms.
 
-    By simulation from a fixed generator, since each arm's t has a variance estimate of its own and no table has its
-    law. With 2 arms it is the two-sided point of Student's t. Its standard error at 64 arms and 10
-    seeds is 0.3 % of experiments.
+    It is simulated from a fixed generator, since each arm's t has its own variance estimate and no table has the
+    distribution. With 2 arms it is the two-sided quantile of Student's t. Its standard error at 64 arms and 10 seeds is 0.3 %
+    of experiments.
     """
     generator = np.random.default_rng(19521)
     size = num_arms * num_seeds

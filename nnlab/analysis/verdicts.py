@@ -1,10 +1,8 @@
 """sweep-lr's verdicts: what each learning rate did to the training loss, in a word and a sentence.
 
-B: loss of the best constant predictor. m: an arm's median final training loss, diverged runs as inf. m*: the least m,
-    at
-the rate lr*. Progress P = (B - m) / (B - m*): 1 at lr*, 0 for an arm no better than a constant. Verdicts are on
-training loss, since they say what the rate does to optimisation; which arm is best is chosen on validation
-(`selection`).
+B: loss of the best constant predictor. m: an arm's median final training loss, diverged runs as inf. m*: the least m, at
+the rate lr*. Progress P = (B - m) / (B - m*): 1 at lr*, 0 for an arm no better than a constant. Verdicts are on training
+loss, since they say what the rate does to optimisation; the best arm is chosen on validation (`selection`).
 """
 
 from __future__ import annotations
@@ -29,14 +27,14 @@ GOOD_FROM: Final = 0.9  # of the best progress
 
 @dataclass(frozen=True)
 class RateVerdict:
-    """What one rate did.
+    """The verdict on one learning rate.
 
     Attributes:
         arm: the rate's canonical spelling.
         lr: the rate.
-        verdict: the word; `not run` where every run failed by the machine's fault.
+        verdict: the word; `not run` if every run failed through the machine's fault.
         reason: one sentence with the numbers.
-        progress: P, -inf where the median diverged, nan where nothing was learned or nothing ran.
+        progress: P; -inf if the median diverged, nan if nothing was learned or nothing ran.
         n_diverged: runs that diverged.
         n_collapsed: runs above lr* that stayed finite with progress below COLLAPSED_BELOW.
     """
@@ -52,13 +50,13 @@ class RateVerdict:
 
 @dataclass(frozen=True)
 class SweepVerdict:
-    """What a sweep of rates says as a whole.
+    """The verdict on a sweep of learning rates as a whole.
 
     Attributes:
         rates: one verdict for each arm, rates ascending.
-        lr_star: the rate of least median training loss; None where every arm's median diverged.
-        bracketed: lr* has a rate on either side of it in the grid.
-        advice: what to do where it is not bracketed, with the `--lr` value that does it; else empty.
+        lr_star: the rate of least median training loss; None if every arm's median diverged.
+        bracketed: the grid has a rate on both sides of lr*.
+        advice: what to do if it is not bracketed, with the value of `lr` that does it; else empty.
         nothing_learned: no arm got a twentieth of the way from a constant's loss to 0.
         collapsed: run_ids of all collapsed runs.
     """
@@ -73,7 +71,7 @@ class SweepVerdict:
 
 @dataclass(frozen=True)
 class _Scale:
-    """What every arm is measured against: B, m* and lr* of the sweep."""
+    """The scale of progress in a sweep: its B, m* and lr*."""
 
     constant_loss: float
     least_loss: float
@@ -90,8 +88,8 @@ class _Scale:
 def sweep_verdict(runs: pd.DataFrame) -> SweepVerdict:
     """The verdicts of a sweep over learning rates.
 
-    B is the median of `constant_loss` over runs (it differs a little between splits), and a run's own progress is
-    taken from its own B over the sweep's B - m*. Runs that failed by the machine's fault have no say.
+    B is the median of `constant_loss` over runs (it differs a little between splits). A run's own progress is the distance
+    from its own B to its loss, divided by the sweep's B - m*. Runs that failed through the machine's fault are left out.
 
     Args:
         runs: rows of runs.csv with `run_id, arm, lr, status, diverged_step, train_loss`, and `constant_loss`, the
@@ -100,7 +98,7 @@ def sweep_verdict(runs: pd.DataFrame) -> SweepVerdict:
     arms = sorted(set(zip(runs["lr"].astype(float), runs["arm"], strict=True)))
     ran = runs[runs["status"] != "failed"]
     if ran.empty:
-        return SweepVerdict(tuple(_not_run(arm, lr) for lr, arm in arms), None, False, "", False, frozenset())
+        return SweepVerdict(tuple(_not_run_verdict(arm, lr) for lr, arm in arms), None, False, "", False, frozenset())
     losses = ran["train_loss"].astype(float).mask(ran["status"] == "diverged", np.inf)
     ran = ran.assign(train_loss=losses, lr=ran["lr"].astype(float))
     scale = _scale(ran)
@@ -118,7 +116,7 @@ def _scale(ran: pd.DataFrame) -> _Scale:
 
 
 def _collapsed_runs(ran: pd.DataFrame, scale: _Scale) -> pd.DataFrame:
-    """Runs above lr* that are finite and dead; none where nothing was learned: there is no best to fall short of."""
+    """Runs above lr* that are finite but dead; none if nothing was learned, since then there is no best to fall short of."""
     if scale.nothing_learned:
         return ran.iloc[:0]
     own = (ran["constant_loss"] - ran["train_loss"]) / (scale.constant_loss - scale.least_loss)
@@ -128,23 +126,23 @@ def _collapsed_runs(ran: pd.DataFrame, scale: _Scale) -> pd.DataFrame:
 
 def _rate_verdict(arm: str, lr: float, ran: pd.DataFrame, dead: pd.DataFrame, scale: _Scale) -> RateVerdict:
     if ran.empty:
-        return _not_run(arm, lr)
+        return _not_run_verdict(arm, lr)
     n_diverged, n_collapsed = int((ran["status"] == "diverged").sum()), len(dead)
     if scale.nothing_learned:
-        return RateVerdict(arm, lr, "nothing learned", _nothing_reason(ran, scale), float("nan"), n_diverged, 0)
+        return RateVerdict(arm, lr, "nothing learned", _nothing_learned_reason(ran, scale), float("nan"), n_diverged, 0)
     progress = scale.progress(float(np.median(ran["train_loss"])))
     word = _word(lr, progress, (n_diverged + n_collapsed) / len(ran), scale)
-    reason = "; ".join(filter(None, [_failures(ran, dead), _progress_reason(lr, progress, scale)]))
+    reason = "; ".join(filter(None, [_failure_reason(ran, dead), _progress_reason(lr, progress, scale)]))
     return RateVerdict(arm, lr, word, reason, progress, n_diverged, n_collapsed)
 
 
-def _not_run(arm: str, lr: float) -> RateVerdict:
+def _not_run_verdict(arm: str, lr: float) -> RateVerdict:
     reason = "no run of this rate could be carried out; the same command tries them again"
     return RateVerdict(arm, lr, "not run", reason, float("nan"), 0, 0)
 
 
 def _word(lr: float, progress: float, failing: float, scale: _Scale) -> RateWord:
-    """The first of the verdicts that fits; `failing` is the share of seeds that fail."""
+    """The first verdict that fits; `failing` is the share of seeds that fail."""
     if failing >= 0.5:
         return "diverges"
     if failing > 0 or (lr > scale.lr_star and progress < GOOD_FROM):
@@ -152,8 +150,8 @@ def _word(lr: float, progress: float, failing: float, scale: _Scale) -> RateWord
     return "too small" if progress < GOOD_FROM else "good"
 
 
-def _failures(ran: pd.DataFrame, dead: pd.DataFrame) -> str:
-    """`diverged in 7 of 10 seeds, from step 12 on; collapsed in 1 of 10`, or nothing where none failed."""
+def _failure_reason(ran: pd.DataFrame, dead: pd.DataFrame) -> str:
+    """`diverged in 7 of 10 seeds, from step 12 on; collapsed in 1 of 10`, or nothing if none failed."""
     diverged = ran[ran["status"] == "diverged"]
     parts = []
     if len(diverged):
@@ -180,8 +178,8 @@ def _percent(progress: float) -> str:
     return f"{int(np.floor(100 * progress + 1e-9))} %"
 
 
-def _nothing_reason(ran: pd.DataFrame, scale: _Scale) -> str:
-    failures = _failures(ran, ran.iloc[:0])
+def _nothing_learned_reason(ran: pd.DataFrame, scale: _Scale) -> str:
+    failures = _failure_reason(ran, ran.iloc[:0])
     if not np.isfinite(scale.least_loss):
         return failures
     least, constant = f"{scale.least_loss:.4g}", f"{scale.constant_loss:.4g}"
@@ -190,7 +188,7 @@ def _nothing_reason(ran: pd.DataFrame, scale: _Scale) -> str:
 
 
 def _advice(rates: list[float], lr_star: float | None) -> str:
-    """What to do where lr* stands at an end of the grid, or nowhere because everything diverged."""
+    """Advice if lr* is at an end of the grid, or if there is none because everything diverged; else empty."""
     below = lr_star is None or lr_star == rates[0]
     above = lr_star is not None and lr_star == rates[-1]
     if not (below or above):

@@ -1,1 +1,1 @@
-"""The command line: options -> settings -> study -> files -> a table. Nothing heavy is imported until a command needs it."""
+"""The command line: options -> settings -> command -> answer -> stdout. Nothing heavy is imported until a command needs it."""

@@ -1,77 +1,61 @@
-"""Options made from settings: declared once, in `nnlab.settings`, read from flags, environment and files."""
+"""Options and arguments made from settings, and the call of a command."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
 
+from nnlab.cli.output import resolve_format, show
+from nnlab.cli.watching import Terminal
+from nnlab.commands import setting_names
+from nnlab.commands.command import AnyCommand, Completion
 from nnlab.core.spelling import as_flag, flag, spell
-from nnlab.settings import DisplaySettings, OutputSettings, Settings
-from nnlab.settings.given import Given, collect, environment
+from nnlab.settings import OutputSettings, Settings
+from nnlab.settings.given import collect
 from nnlab.settings.origins import spell_errors
 from nnlab.settings.synonyms import SYNONYMS
 
-S = TypeVar("S", bound=Settings)
-
 _FLAG: Final = bool | None
 _TEXT: Final = str | None
-_TEXTS: Final = list[str] | None  # an option that may be said again
+_TEXTS: Final = list[str] | None  # an option that may be repeated
 
 
-def with_options(
-    command: str, settings: type[S], run: Callable[[Given[S]], None], output: type[OutputSettings] = OutputSettings
-) -> Callable[..., None]:
-    """A function that Typer can make a command of: its parameters are the fields of `settings` and of the output.
+def command_line(command: AnyCommand, commands: Mapping[str, AnyCommand]) -> Callable[..., None]:
+    """The function that Typer turns into a command: its parameters are the fields of the command's settings and output.
 
     Args:
-        command: the name that an experiment file must have.
-        settings: their class.
-        run: takes what was given; its docstring is the command's help.
-        output: where the answer may go, and in what formats.
+        command: the command.
+        commands: all of them: the environment may hold the settings of any.
     """
 
-    def with_given(**flags: Any) -> None:
-        given = collect(command, settings, flags, output, argv=("nnlab", *sys.argv[1:]))
+    def run(**flags: Any) -> None:
+        argv = ("nnlab", *sys.argv[1:])
+        given = collect(
+            command.name, command.settings, flags, command.output, known=setting_names(commands.values()), argv=argv
+        )
         with spell_errors(as_flag, given.origins, given.config):
-            run(given)
+            form = resolve_format(given.output, command.auto_format)
+            given = replace(given, output=given.output.model_copy(update={"format": form}))
+            answer = command.answer(given, Terminal(given.output))
+            show(answer, given.output)
+            if answer.failure is not None:
+                raise answer.failure
+        if answer.is_wrong:
+            raise typer.Exit(1)
 
-    config = inspect.Parameter(
-        "config",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[
-            str | None,
-            typer.Option("--config", metavar="FILE.toml", help="Take settings from a file.", rich_help_panel="Output"),
-        ],
-    )
-    parameters = [*_parameters(settings), *_parameters(output), config]
-    with_given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    with_given.__doc__ = run.__doc__
-    return with_given
-
-
-def with_display(run: Callable[..., None]) -> Callable[..., None]:
-    """A function that Typer can make a command of: the parameters of `run`, whose `output` is made of the display's options."""
-
-    def with_output(**flags: Any) -> None:
-        own = {name: flags.pop(name) for name in list(flags) if name not in DisplaySettings.model_fields}
-        given = {name: value for name, value in flags.items() if value is not None}
-        values = {name: value for name, value in environment().items() if name in DisplaySettings.model_fields}
-        run(**own, output=DisplaySettings.from_values(values | given))
-
-    own = [p for name, p in inspect.signature(run, eval_str=True).parameters.items() if name != "output"]
-    with_output.__signature__ = inspect.Signature([*own, *_parameters(DisplaySettings)])  # type: ignore[attr-defined]
-    with_output.__doc__ = run.__doc__
-    return with_output
+    # Typer reads a signature; the parameters are known only here.
+    run.__signature__ = inspect.Signature([*_parameters(command)])  # type: ignore[attr-defined]
+    return run
 
 
 def with_synonym(message: str) -> str:
-    """What Typer says of an option that there is not, and what a person calls so who knows it from elsewhere."""
+    """Typer's "no such option" message, plus our name for the option if other tools call it that."""
     option = re.fullmatch(r"No such option: --([\w-]+)", message)
     meant = SYNONYMS.get(option[1].lower().replace("-", "_")) if option else None
     if meant is None:
@@ -80,23 +64,48 @@ def with_synonym(message: str) -> str:
     return f"{message}. Did you mean {' '.join(filter(None, (flag(name), value)))}?"
 
 
-def _parameters(settings: type[Settings]) -> Iterator[inspect.Parameter]:
-    for name, field in settings.model_fields.items():
-        extra = field.json_schema_extra
-        assert isinstance(extra, dict)
-        is_flag = field.annotation is bool
-        spelling = f"{flag(name)}/--no-{flag(name)[2:]}" if is_flag and field.default is True else flag(name)
-        option = typer.Option(
-            spelling,
-            help=_help(name, settings),
-            rich_help_panel=str(extra["panel"]),
-            show_default=False,
-            metavar="" if is_flag else str(extra["metavar"]) or _metavar(name, field.annotation),
-            autocompletion=None if is_flag else _completion(name, field.annotation),
+def _parameters(command: AnyCommand) -> Iterator[inspect.Parameter]:
+    settings, output = command.settings, command.output
+    for name in settings.model_fields:
+        if name in settings.arguments():
+            yield _argument(name, settings, command.completions.get(name))
+    for kind in (settings, output):
+        yield from (_option(name, kind) for name in kind.model_fields if name not in kind.arguments())
+    if issubclass(output, OutputSettings):
+        words = "Take settings from a file."
+        yield _parameter(
+            "config", _TEXT, typer.Option("--config", metavar="FILE.toml", help=words, rich_help_panel="Output")
         )
-        kind = _FLAG if is_flag else _TEXTS if field.annotation == tuple[str, ...] else _TEXT
-        annotation = Annotated[kind, option]  # type: ignore[valid-type]
-        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _argument(name: str, settings: type[Settings], completion: Completion | None) -> inspect.Parameter:
+    field = settings.model_fields[name]
+    names = None if completion is None else _completion_with_context(completion)
+    metavar = settings.extra(name)["metavar"]
+    argument = typer.Argument(metavar=str(metavar), help=field.description, show_default=False, autocompletion=names)
+    return _parameter(name, str if field.is_required() else _TEXT, argument, is_required=field.is_required())
+
+
+def _option(name: str, settings: type[Settings]) -> inspect.Parameter:
+    field, extra = settings.model_fields[name], settings.extra(name)
+    is_flag = field.annotation is bool
+    spelling = f"{flag(name)}/--no-{flag(name)[2:]}" if is_flag and field.default is True else flag(name)
+    option = typer.Option(
+        spelling,
+        help=_help(name, settings),
+        rich_help_panel=str(extra["panel"]),
+        show_default=False,
+        metavar="" if is_flag else str(extra["metavar"]) or _metavar(name, field.annotation),
+        autocompletion=None if is_flag else _completion(name, field.annotation),
+    )
+    kind = _FLAG if is_flag else _TEXTS if field.annotation == tuple[str, ...] else _TEXT
+    return _parameter(name, kind, option)
+
+
+def _parameter(name: str, kind: object, declared: object, *, is_required: bool = False) -> inspect.Parameter:
+    default = inspect.Parameter.empty if is_required else None
+    annotation = Annotated[kind, declared]  # type: ignore[valid-type]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _help(name: str, settings: type[Settings]) -> str:
@@ -126,5 +135,12 @@ def _completion(name: str, annotation: object) -> Callable[[str], list[str]]:
         from nnlab.ingredients.index import names_for
 
         return [word for word in (*_choices(annotation), *names_for(name)) if word.startswith(incomplete)]
+
+    return complete
+
+
+def _completion_with_context(names: Completion) -> Callable[[typer.Context, str], list[str]]:
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        return list(names(ctx.params, incomplete))
 
     return complete

@@ -1,4 +1,4 @@
-"""Where answers go: the result on stdout and nothing else there, words about it on stderr.
+"""Write answers: the result to stdout and nothing else there, words about it to stderr.
 
 For a person a table, for a program the very bytes of the CSV file. Nothing heavy is imported before there is something
 to show: `nnlab --help` and every usage error come without pandas and torch.
@@ -17,81 +17,46 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from nnlab.core.errors import PartialError
 from nnlab.core.spelling import as_flag, spell
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
     import pandas as pd
     from rich.text import Text
 
+    from nnlab.commands.command import Answer
     from nnlab.report.sheets import Sheet
     from nnlab.settings import DisplaySettings
-
-Format = Literal["table", "csv", "json", "jsonl", "markdown"]
 
 # Of a table that is piped, where COLUMNS says nothing else.
 _SIZE_WITHOUT_TERMINAL = (80, 24)
 
 
-def show(
-    frame: pd.DataFrame,
-    *,
-    table: Callable[[pd.DataFrame], Sheet],
-    output: DisplaySettings,
-    csv: bytes | None = None,
-    notes: Sequence[str] = (),
-) -> None:
-    """Write a result to stdout in the format asked for.
+def show(answer: Answer, output: DisplaySettings) -> None:
+    """Write an answer to stdout in the format asked for, and its remarks to stderr.
 
     Args:
-        frame: the rows.
-        table: what makes a sheet of them; called only where one is wanted.
-        output: `format`, `no_color` and `quiet`.
-        csv: the file that holds the rows, as it is; made of the frame where there is none.
-        notes: what is to be said of the result: below a table, on stderr beside data.
+        answer: a command's.
+        output: `format`, no longer auto, `no_color` and `quiet`.
 
     Raises:
         PartialError: stdout can't be written to, and not because its reader left.
     """
-    form = chosen_format(output)
-    if form in ("table", "markdown"):
-        write(drawn(table(frame).with_notes([spell(text, as_flag) for text in notes]), form, no_color=output.no_color))
-        return
-    if form == "csv":
-        write(_csv_bytes(frame) if csv is None else csv)
+    form = output.format
+    if answer.document is not None:
+        write(answer.document)
+    elif form == "table" or form == "markdown":
+        write(b"\n".join(draw(sheet, form, no_color=output.no_color) for sheet in answer.sheets()))
     else:
-        write("".join(json_text(frame, lines=form == "jsonl")).encode())
-    for text in notes:
+        if form == "csv":
+            write(_csv_bytes(answer.rows) if answer.csv is None else answer.csv)
+        else:
+            write("".join(json_text(answer.rows, lines=form == "jsonl")).encode())
+        for text in answer.notes:
+            note(text, output)
+    for text in answer.remarks:
         note(text, output)
-
-
-def show_sheets(
-    rows: pd.DataFrame,
-    sheets: Callable[[], Sequence[Sheet]],
-    output: DisplaySettings,
-    *,
-    csv: bytes | None = None,
-    notes: Sequence[str] = (),
-) -> None:
-    """Write several sheets for a person, or their rows for a program, to stdout.
-
-    Args:
-        rows: the result.
-        sheets: what makes sheets of it, called only where they are wanted.
-        output, csv, notes: as for `show`.
-    """
-    form = chosen_format(output)
-    if form in ("table", "markdown"):
-        *first, last = sheets()
-        write(
-            b"\n".join(
-                drawn(sheet, form, no_color=output.no_color)
-                for sheet in [*first, last.with_notes([spell(text, as_flag) for text in notes])]
-            )
-        )
-    else:
-        show(rows, table=lambda _: sheets()[0], output=output, csv=csv, notes=notes)
 
 
 def _csv_bytes(frame: pd.DataFrame) -> bytes:
@@ -102,15 +67,15 @@ def _csv_bytes(frame: pd.DataFrame) -> bytes:
     return text.getvalue().encode()
 
 
-def chosen_format(output: DisplaySettings) -> Format:
-    """The format to write: what was asked for, else a table for a terminal and CSV for anything else."""
+def resolve_format(output: DisplaySettings, auto: Literal["csv", "table"]) -> str:
+    """The format to write: the one asked for, else a table for a terminal and `auto` for anything else."""
     if output.format != "auto":
         return output.format
-    return "table" if sys.stdout.isatty() else "csv"
+    return "table" if sys.stdout.isatty() else auto
 
 
-def drawn(sheet: Sheet, form: Literal["table", "markdown"] = "table", *, no_color: bool = False) -> bytes:
-    """A sheet as this stdout can show it: its width, its encoding, its colours; Markdown is always UTF-8."""
+def draw(sheet: Sheet, form: Literal["table", "markdown"] = "table", *, no_color: bool = False) -> bytes:
+    """The sheet as this stdout can show it: its width, its encoding, its colours; Markdown is always UTF-8."""
     if form == "markdown":
         from nnlab.report.markdown import markdown
 
@@ -133,15 +98,15 @@ def drawn(sheet: Sheet, form: Literal["table", "markdown"] = "table", *, no_colo
 
 
 def _encoding() -> str:
-    """stdout's encoding; ASCII where the locale asks for it, though Python then writes UTF-8 (PEP 540)."""
+    """stdout's encoding; ASCII if the locale asks for it, although Python then writes UTF-8 (PEP 540)."""
     locale = os.environ.get("LC_ALL") or os.environ.get("LANG")
     return "ascii" if locale in ("C", "POSIX") else sys.stdout.encoding or "ascii"
 
 
 def json_text(frame: pd.DataFrame, *, lines: bool = False) -> Iterator[str]:
-    """The rows as JSON objects in full precision, one a line: an array of them, or JSON Lines.
+    """The rows as JSON objects in full precision, one per line: an array, or JSON Lines.
 
-    Numbers that are not finite and empty cells are null, since JSON has no other word for them.
+    Numbers that are not finite and empty cells are null: JSON has nothing else for them.
     """
     records = (json.dumps(_finite(record), ensure_ascii=False, allow_nan=False) for record in frame.to_dict("records"))
     if lines:
@@ -186,7 +151,7 @@ def write(data: bytes) -> None:
 
 @contextmanager
 def readers_may_leave(stream: TextIO) -> Iterator[None]:
-    """Within, a pipe closed by its reader (`| head -3`) is no error: what follows is written to nowhere."""
+    """Context manager: if the reader closes the pipe (`| head -3`), discard the rest instead of failing."""
     try:
         yield
     except BrokenPipeError:
@@ -194,13 +159,13 @@ def readers_may_leave(stream: TextIO) -> Iterator[None]:
 
 
 def close_quietly() -> None:
-    """Flush stdout for the last time, so that a reader who left is no matter for the interpreter's own end."""
+    """Flush stdout for the last time, so that a closed pipe does not disturb the interpreter's own end."""
     with readers_may_leave(sys.stdout):
         sys.stdout.flush()
 
 
 def _let_go_of(stream: TextIO) -> None:
-    """Point the stream at nothing, so that the interpreter's own flush at its end finds no broken pipe."""
+    """Redirect the stream to the null device, so that the interpreter's last flush finds no broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -235,4 +200,4 @@ def _say(text: Text, *, no_color: bool) -> None:
 
 def _legible(message: str) -> str:
     """The message with control characters escaped; its lines stay lines."""
-    return "\n".join(map(plain, message.split("\n")))
+    return "\n".join(map(plain_text, message.split("\n")))

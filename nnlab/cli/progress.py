@@ -1,4 +1,4 @@
-"""How far the runs are, told on stderr: a bar for a person, a line now and then for a log.
+"""Progress on stderr: a bar for a person, a line now and then for a log.
 
 Work is counted in run-epochs, which the engine reports from any thread as it goes.
 """
@@ -16,7 +16,7 @@ from rich.console import Console
 from nnlab.analysis.scores import higher_is_better
 from nnlab.cli.output import readers_may_leave
 from nnlab.report.cells import number
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ _REDRAWN_EVERY_S: Final = 0.1
 _LINE_EVERY_S: Final = 10.0
 
 
-class Progress:
-    """A context that shows runs done, runs diverged, the best arm so far and the time left.
+class ProgressBar:
+    """Context manager: shows runs done, runs diverged, the best arm so far and the time left.
 
     `advance` and `finished` may be called from any thread; `advance` draws at most ten times a second, so that a call
     costs about as much as its lock.
@@ -55,12 +55,12 @@ class Progress:
             factor: the varied factor, named before the best arm; without one no arm is named.
             quiet: show nothing.
             no_color: no colours.
-            earlier: scores of runs that were done before, by arm: they too can be the best so far.
+            earlier: by arm, scores of runs that were done before: they can be the best so far, too.
         """
         self._epochs = max(epochs, 1)
         self._num_runs, self._num_done, self._num_diverged, self._num_failed = num_runs, 0, 0, 0
         self._work_done = 0
-        self._metric, self._factor = metric, plain(factor)
+        self._metric, self._factor = metric, plain_text(factor)
         self._scores: dict[str, list[float]] = {arm: list(scores) for arm, scores in earlier.items()}
         self._lock = threading.Lock()
         self._quiet = quiet
@@ -82,13 +82,13 @@ class Progress:
             self._say(f"{self._words()}, in {_duration(time.monotonic() - self._started)}")
 
     def advance(self, run_epochs: int) -> None:
-        """So many runs have ended one more epoch."""
+        """Count one more epoch for this many runs."""
         with self._lock:
             self._work_done += run_epochs
             self._tell(every_s=_REDRAWN_EVERY_S)
 
-    def finished(self, records: Sequence[RunRecord]) -> None:
-        """These runs are over, also those that ended before their last epoch."""
+    def count_finished(self, records: Sequence[RunRecord]) -> None:
+        """Count these runs as over, including runs that ended before their last epoch."""
         with self._lock:
             for record in records:
                 self._num_done += 1
@@ -100,7 +100,7 @@ class Progress:
             self._tell(every_s=0.0)
 
     def _tell(self, *, every_s: float) -> None:
-        """Draw the bar again, not more often than every so many seconds; without one, write a line now and then."""
+        """Redraw the bar, at most ten times a second; without a bar, write a line now and then."""
         now = time.monotonic()
         if self._quiet or now - self._told < (_LINE_EVERY_S if self._bar is None else every_s):
             return
@@ -121,7 +121,7 @@ class Progress:
         return ", ".join([*words, *self._best()])
 
     def _best(self) -> list[str]:
-        """The arm with the best mean so far among those without a lost run, if there is any."""
+        """The arm with the best mean so far, among arms without a lost run; None if there is none."""
         means = {arm: sum(scores) / len(scores) for arm, scores in self._scores.items()}
         finite = {arm: mean for arm, mean in means.items() if mean - mean == 0}
         if not finite or not self._factor:
@@ -140,7 +140,7 @@ def _arm(arm: str) -> str:
     try:
         return number(float(arm), 3)
     except ValueError:
-        return plain(arm)
+        return plain_text(arm)
 
 
 def _bar(*, no_color: bool) -> rich_progress.Progress:

@@ -1,4 +1,4 @@
-"""Which initialisation keeps the signal alive, and trains best? All inits in one population, layers looked at."""
+"""`nnlab compare-init`: the initial weights varied; the signal through the layers is probed before training."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from nnlab.experiments.comparing import compared, comparison
+from nnlab.commands.command import ExperimentCommand
+from nnlab.core.lazy import lazy
+from nnlab.core.spec import Spec
+from nnlab.experiments.comparing import compare_arms, plan_comparison
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.factors import key_factor, setting_factor
-from nnlab.experiments.study import Cell, Conclusion, Evidence, Facts
-from nnlab.settings import CompareInitSettings
+from nnlab.experiments.study import Conclusion, Evidence, Study
+from nnlab.report.results import comparison_grids
+from nnlab.settings import CompareSettings, SpecSetting, WholeSetting, setting
+from nnlab.settings.readers import OptionalCountList, SpecList
+from nnlab.settings.run_records import TableCell
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+else:
+    np = lazy("numpy")
+
+NAME: Final = "compare-init"
 
 # A run has trained where it has taken this part of the way from the best constant to nothing (definitions of sweep-lr's B).
 TRAINED: Final = 0.05
@@ -23,40 +32,58 @@ TRAINED: Final = 0.05
 _UNSEEN: Final = "The signal can't be followed through the layers of {}: there is no layers.csv, and the verdict is on training alone."
 
 
-class CompareInit:
-    """The study behind `nnlab compare-init`."""
+class CompareInitSettings(CompareSettings):
+    """`nnlab compare-init`: the initial weights varied."""
 
-    command: Final = "compare-init"
+    model: SpecSetting = setting(Spec("mlp", (("width", "100"), ("depth", "6"))), "Model.", panel="Model")
+    inits: SpecList = setting(
+        "zeros,normal:std=0.01,normal:std=0.5,normal:std=1.5,xavier_uniform,xavier_normal,kaiming_uniform,kaiming_normal,"
+        "orthogonal,torch_default",
+        "Inits to compare.",
+        role="arms",
+        panel="Arms",
+        metavar="SPEC,SPEC",
+    )
+    widths: OptionalCountList = setting(
+        None, "Also at these widths of the hidden layers.", role="arms", panel="Arms", metavar="N,N"
+    )
+    depths: OptionalCountList = setting(
+        None, "Also at these numbers of hidden layers.", role="arms", panel="Arms", metavar="N,N"
+    )
+    probe_every: WholeSetting = setting(
+        0,
+        "Probe the layers every so many epochs, and at the start; 0: at the start alone.",
+        panel="Judging",
+        metavar="N",
+    )
 
-    def plan(self, settings: CompareInitSettings) -> Experiment:
-        """One arm an init, at every width and depth asked for."""
-        factors = [setting_factor("init", [str(init) for init in settings.inits])]
-        for key, sizes in (("width", settings.widths), ("depth", settings.depths)):
-            if sizes is not None:
-                factors.append(key_factor("model", key, [str(size) for size in sizes]))
-        return comparison(self.command, factors, settings, probes=settings.probe_every)
 
-    def probe(self, experiment: Experiment) -> Facts:  # noqa: ARG002
-        """Layers are looked at during the runs; nothing is measured beside them."""
-        return {}
+def plan(settings: CompareInitSettings) -> Experiment:
+    """The experiment with one arm for each init, at every width and depth asked for."""
+    factors = [setting_factor("init", [str(init) for init in settings.inits])]
+    for key, sizes in (("width", settings.widths), ("depth", settings.depths)):
+        if sizes is not None:
+            factors.append(key_factor("model", key, [str(size) for size in sizes]))
+    return plan_comparison(NAME, factors, settings, probes=settings.probe_every)
 
-    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
-        """A verdict on the signal at the start for each arm, and whether it trained."""
-        layers, runs, curves = evidence.layers, evidence.runs, evidence.curves
-        assert layers is not None
-        if layers.empty:  # a network whose layers can't be followed one by one
-            notes = [_UNSEEN.format(experiment.settings.model)]
-            conclusion = compared(experiment, evidence, usual={"init": experiment.settings.init.name}, notes=notes)
-            rows = [dict(row) | _trained(runs, str(row["arm"])) for row in conclusion.summary]
-            return replace(conclusion, summary=rows)
-        start = curves[curves["epoch"] == 0]
-        first_losses = {str(run): float(loss) for run, loss in zip(start["run_id"], start["train_loss"], strict=True)}
-        verdicts = {arm.name: _verdict(layers, runs, arm.name, first_losses) for arm in experiment.arms}
-        conclusion = compared(experiment, evidence, usual={"init": "torch_default"}, verdicts=verdicts)
-        summary = [
-            dict(row) | _trained(runs, str(row["arm"])) | _signal(layers, str(row["arm"])) for row in conclusion.summary
-        ]
-        return replace(conclusion, summary=summary)
+
+def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
+    """A verdict on the signal at the start for each arm, and whether it trained."""
+    layers, runs, curves = evidence.layers, evidence.runs, evidence.curves
+    assert layers is not None
+    if layers.empty:  # a network whose layers can't be followed one by one
+        notes = [_UNSEEN.format(experiment.settings.model)]
+        conclusion = compare_arms(experiment, evidence, usual={"init": experiment.settings.init.name}, notes=notes)
+        rows = [dict(row) | _num_trained(runs, str(row["arm"])) for row in conclusion.summary]
+        return replace(conclusion, summary=rows)
+    start = curves[curves["epoch"] == 0]
+    first_losses = {str(run): float(loss) for run, loss in zip(start["run_id"], start["train_loss"], strict=True)}
+    verdicts = {arm.name: _verdict(layers, runs, arm.name, first_losses) for arm in experiment.arms}
+    conclusion = compare_arms(experiment, evidence, usual={"init": "torch_default"}, verdicts=verdicts)
+    summary = [
+        dict(row) | _num_trained(runs, str(row["arm"])) | _signal(layers, str(row["arm"])) for row in conclusion.summary
+    ]
+    return replace(conclusion, summary=summary)
 
 
 def _verdict(layers: pd.DataFrame, runs: pd.DataFrame, arm: str, first_losses: Mapping[str, float]) -> tuple[str, str]:
@@ -73,7 +100,7 @@ def _verdict(layers: pd.DataFrame, runs: pd.DataFrame, arm: str, first_losses: M
     return found.verdict, found.reason
 
 
-def _trained(runs: pd.DataFrame, arm: str) -> dict[str, Cell]:
+def _num_trained(runs: pd.DataFrame, arm: str) -> dict[str, TableCell]:
     """How many of an arm's runs got anywhere: ended at least 5 % below the best constant predictor."""
     of_arm = runs[runs["arm"] == arm]
     done = of_arm[of_arm["status"] == "done"]
@@ -81,7 +108,7 @@ def _trained(runs: pd.DataFrame, arm: str) -> dict[str, Cell]:
     return {"n_trained": int((done["train_loss"].astype(float) < (1 - TRAINED) * constant).sum())}
 
 
-def _signal(layers: pd.DataFrame, arm: str) -> dict[str, Cell]:
+def _signal(layers: pd.DataFrame, arm: str) -> dict[str, TableCell]:
     """The signal from the first to the last layer, forward, and from the last to the first, back: medians over seeds."""
     start = layers[(layers["arm"] == arm) & (layers["epoch"] == 0)].astype(
         {"between_sample_sd": float, "delta_rms": float}
@@ -92,4 +119,15 @@ def _signal(layers: pd.DataFrame, arm: str) -> dict[str, Cell]:
         return {"forward_ratio": float(forward[-1] / forward[0]), "backward_ratio": float(back[0] / back[-1])}
 
 
-COMPARE_INIT: Final = CompareInit()
+COMMAND: Final = ExperimentCommand(
+    NAME,
+    "Which initialisation keeps the signal alive through the layers, and trains best?",
+    CompareInitSettings,
+    Study(plan, conclude),
+    further_sheets=comparison_grids,
+    examples=(
+        "nnlab compare-init --inits xavier_normal,kaiming_normal,normal:std=0.5",
+        "nnlab compare-init --depths 2,10,30 --inits kaiming_normal,orthogonal",
+        "nnlab compare-init --activation tanh --probe-every 2",
+    ),
+)

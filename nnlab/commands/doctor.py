@@ -1,17 +1,31 @@
-"""Does this machine compute what plain PyTorch computes? What it is, and batched runs held against a plain loop."""
+"""`nnlab doctor`: this machine, and whether it computes what plain PyTorch computes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pandas as pd
+from nnlab.commands.command import Answer, Command
+from nnlab.core.lazy import lazy
+from nnlab.settings import DisplaySettings, Settings, setting
 
-from nnlab.diagnostics.doctor.machine import machine_facts
-from nnlab.diagnostics.doctor.self_check import TOLERANCES, checks
-from nnlab.engine.device import device_named
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nnlab.experiments.watching import Watcher
+    from nnlab.report.sheets import Sheet
+    from nnlab.settings.given import Given
+else:
+    pd = lazy("pandas")
 
 COLUMNS: Final = ("about", "name", "value", "engine", "dtype", "verdict", "difference", "tolerance", "where")
+
+
+class DoctorSettings(Settings):
+    """`nnlab doctor`: the device to check."""
+
+    device: str = setting("auto", "Device to check: auto, cpu, cuda, cuda:N or mps.", role="execution", panel="Machine")
 
 
 def examined(device: str) -> pd.DataFrame:
@@ -23,6 +37,10 @@ def examined(device: str) -> pd.DataFrame:
     Raises:
         UsageError: no such device here.
     """
+    from nnlab.diagnostics.doctor.machine import machine_facts
+    from nnlab.diagnostics.doctor.self_check import TOLERANCES, checks
+    from nnlab.engine.device import device_named
+
     place = device_named(device, "float32")
     empty: dict[str, object] = dict.fromkeys(COLUMNS)
     rows = [{**empty, "about": "machine", "name": name, "value": words} for name, words in machine_facts(place).items()]
@@ -32,3 +50,27 @@ def examined(device: str) -> pd.DataFrame:
         subject = row.pop("subject")
         rows.append({**empty, "about": subject["about"], "name": subject["name"], **row})
     return pd.DataFrame(rows, dtype=object)
+
+
+def answer(given: Given[DoctorSettings, DisplaySettings], watcher: Watcher) -> Answer:
+    """The machine, and the verdict on each model, optimizer and engine."""
+    watcher.note("Batched runs against plain loops, some ten seconds ...")
+    rows = examined(given.settings.device)
+
+    def sheets() -> Sequence[Sheet]:
+        from nnlab.report.doctor_tables import doctor_sheets
+
+        return doctor_sheets(rows)
+
+    return Answer(rows, sheets, is_wrong=bool((rows["verdict"] == "wrong").any()))
+
+
+COMMAND: Final = Command(
+    "doctor",
+    "Say what this machine is, and whether it computes what plain PyTorch computes: every model, optimizer and engine.",
+    DoctorSettings,
+    DisplaySettings,
+    answer,
+    check=lambda _: None,
+    examples=("nnlab doctor", "nnlab doctor --device cuda --format json > machine.json"),
+)

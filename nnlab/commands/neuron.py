@@ -1,30 +1,58 @@
-"""What happens inside one neuron, forward and backward, number by number; and which gates can it learn?"""
+"""`nnlab neuron`: one neuron forward and backward, number by number, and the gates that it can learn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog.activations import activation_named
 from nnlab.catalog.entry import key_values
 from nnlab.catalog.losses import loss_named
+from nnlab.commands.command import Answer, Command, plan_answer
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
-from nnlab.settings import NeuronSettings
+from nnlab.experiments.answer_files import NEURON, Clock, write_files_if_named
+from nnlab.experiments.dry_run import settings_frame
+from nnlab.settings import OutputSettings, Settings, SpecSetting, setting
+from nnlab.settings.readers import OptionalCount, OptionalNumber, OptionalNumberList, OptionalRate, OptionalSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nnlab.diagnostics.chain.neuron_steps import GateEpoch, GateRun, NeuronStep
+    from nnlab.experiments.watching import Watcher
+    from nnlab.report.sheets import Sheet
+    from nnlab.settings.given import Given
 else:
     pd = lazy("pandas")
+
+NAME: Final = "neuron"
 
 _WEIGHTS, _INPUT = (0.5, -1.0), (1.0, 2.0)
 _GATE_PASSES = 1000
 _GATE_NEVER = ("input", "target", "loss")
+
+
+class NeuronSettings(Settings):
+    """`nnlab neuron`: one neuron, one row of data or a gate."""
+
+    weights: OptionalNumberList = setting(
+        None, f"One for each input (default: 0.5,-1; {mention('gate')}: 0,0).", panel="Neuron", metavar="X,X"
+    )
+    bias: OptionalNumber = setting(None, f"Bias (default: 0.1; {mention('gate')}: 0).", panel="Neuron", metavar="X")
+    activation: SpecSetting = setting(Spec("sigmoid"), "Activation.", panel="Neuron")
+    input: OptionalNumberList = setting(None, "The row of data (default: 1,2).", panel="Neuron", metavar="X,X")
+    target: OptionalNumber = setting(None, "What the output should be (default: 1).", panel="Neuron", metavar="X")
+    loss: OptionalSpec = setting(None, "Loss of output and target (default: mse).", panel="Neuron", metavar="SPEC")
+    lr: OptionalRate = setting(None, f"Learning rate (default: 0.5; {mention('gate')}: 1).", metavar="X")
+    train: OptionalCount = setting(
+        None, f"Steps to take (default: 1; {mention('gate')}: at most 1000 passes over its rows).", metavar="N"
+    )
+    gate: Literal["and", "or", "xor"] | None = setting(None, "Learn a gate: and, or or xor.", metavar="GATE")
+    all: bool = setting(False, "Every row of a long table.", role="execution", panel="Output")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,3 +210,34 @@ def _epoch_row(run: GateRun, epoch: GateEpoch) -> dict[str, object]:
         **dict(outputs),
         "wrong": epoch.wrong,
     }
+
+
+def answer(given: Given[NeuronSettings, OutputSettings], watcher: Watcher) -> Answer:
+    """The neuron's numbers; files only if a place for them was named."""
+    clock, shown = Clock(), neuron(given.settings)
+    if given.output.dry_run:
+        return plan_answer(settings_frame(given, given.settings, {"rows": len(shown.rows)}))
+
+    def sheets() -> Sequence[Sheet]:
+        from nnlab.report.neuron_table import neuron_table
+
+        sheet = neuron_table(shown.rows, title=shown.title, all_rows=given.settings.all)
+        return [sheet.with_notes(shown.notes)]
+
+    remarks = write_files_if_named(NAME, given, {NEURON: shown.rows}, shown.notes, clock, watcher)
+    return Answer(shown.rows, sheets, notes=shown.notes, remarks=remarks)
+
+
+COMMAND: Final = Command(
+    NAME,
+    "Show one neuron forward and backward, number by number, and which gates it can learn.",
+    NeuronSettings,
+    OutputSettings,
+    answer,
+    check=lambda _: None,
+    examples=(
+        "nnlab neuron --weights 0.5,-1 --input 1,2 --target 1",
+        "nnlab neuron --activation relu --train 5",
+        "nnlab neuron --gate xor",
+    ),
+)

@@ -1,4 +1,4 @@
-"""Which learning rate? One model at many rates, over several seeds, with a verdict for each rate."""
+"""`nnlab sweep-lr`: one model at many learning rates, over several seeds, with a verdict for each rate."""
 
 from __future__ import annotations
 
@@ -6,50 +6,59 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.optimizers import optimizer_named, optimizer_values
+from nnlab.commands.command import ExperimentCommand
 from nnlab.experiments.experiment import Arm, Experiment, run_settings
-from nnlab.experiments.judging import judged
-from nnlab.experiments.study import Conclusion, Evidence, Facts
+from nnlab.experiments.judging import judge_arms
+from nnlab.experiments.study import Conclusion, Evidence, Facts, Study
 from nnlab.ingredients.resolve import settings_and_data
-from nnlab.settings import SweepLrSettings
+from nnlab.settings import ExperimentSettings, setting
+from nnlab.settings.readers import RateList
 
 if TYPE_CHECKING:
     from nnlab.analysis.verdicts import SweepVerdict
 
+NAME: Final = "sweep-lr"
 
-class SweepLr:
-    """The study behind `nnlab sweep-lr`."""
 
-    command: Final = "sweep-lr"
+class SweepLrSettings(ExperimentSettings):
+    """`nnlab sweep-lr`: the learning rate varied."""
 
-    def plan(self, settings: SweepLrSettings) -> Experiment:
-        """One arm a rate."""
-        settings, dataset = settings_and_data(settings)
-        arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)
-        return Experiment(self.command, "lr", arms, settings, dataset, varied=("lr",))
+    lr: RateList = setting(  # type: ignore[assignment]
+        "1e-3:10:16", "Learning rates: 0.01,0.1 or START:STOP:COUNT.", role="arms", metavar="RATES"
+    )
 
-    def probe(self, experiment: Experiment) -> Facts:
-        """For SGD, the sharpness at the start and the rate that theory says it bears."""
-        optimizer = experiment.settings.optimizer
-        stability_limit = optimizer_named(optimizer).stability_limit
-        if stability_limit is None:
-            return {}
-        from nnlab.experiments.training import starting_sharpness
 
-        run = experiment.runs[0]
-        sharpness = starting_sharpness(run, experiment.dataset)
-        if sharpness is None:
-            return {}
-        limit = stability_limit(optimizer_values(optimizer), sharpness)
-        return {"sharpness": sharpness, "sharpness_seed": run.seed, "stability_limit": limit}
+def plan(settings: SweepLrSettings) -> Experiment:
+    """The experiment with one arm for each rate."""
+    settings, dataset = settings_and_data(settings)
+    arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)
+    return Experiment(NAME, "lr", arms, settings, dataset, varied=("lr",))
 
-    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
-        """A verdict for each rate by training loss; the best rate by validation."""
-        from nnlab.analysis.verdicts import sweep_verdict
 
-        sweep = sweep_verdict(evidence.runs)
-        verdicts = {rate.arm: (rate.verdict, rate.reason) for rate in sweep.rates}
-        notes = [*_advice(sweep), *_limit(evidence.facts)]
-        return judged(experiment, evidence, verdicts=verdicts, collapsed=sweep.collapsed, notes=notes)
+def measure_sharpness(experiment: Experiment) -> Facts:
+    """For SGD, the sharpness at the start, and the largest rate at which descent on a quadratic of that sharpness is stable."""
+    optimizer = experiment.settings.optimizer
+    stability_limit = optimizer_named(optimizer).stability_limit
+    if stability_limit is None:
+        return {}
+    from nnlab.experiments.training import starting_sharpness
+
+    run = experiment.runs[0]
+    sharpness = starting_sharpness(run, experiment.dataset)
+    if sharpness is None:
+        return {}
+    limit = stability_limit(optimizer_values(optimizer), sharpness)
+    return {"sharpness": sharpness, "sharpness_seed": run.seed, "stability_limit": limit}
+
+
+def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
+    """A verdict for each rate by training loss; the best rate by validation."""
+    from nnlab.analysis.verdicts import sweep_verdict
+
+    sweep = sweep_verdict(evidence.runs)
+    verdicts = {rate.arm: (rate.verdict, rate.reason) for rate in sweep.rates}
+    notes = [*_advice(sweep), *_limit(evidence.facts)]
+    return judge_arms(experiment, evidence, verdicts=verdicts, collapsed=sweep.collapsed, notes=notes)
 
 
 def _advice(sweep: SweepVerdict) -> Sequence[str]:
@@ -66,4 +75,14 @@ def _limit(facts: Facts) -> Sequence[str]:
     ]
 
 
-SWEEP_LR: Final = SweepLr()
+COMMAND: Final = ExperimentCommand(
+    NAME,
+    "Train one model at many learning rates at once, over several seeds, and say which of them work.",
+    SweepLrSettings,
+    Study(plan, conclude, measure_sharpness),
+    examples=(
+        "nnlab sweep-lr --data digits",
+        "nnlab sweep-lr --lr 1e-4:1:9 --optimizer adam --seeds 5",
+        "nnlab sweep-lr --data my.csv --target price --model mlp:hidden=32x32",
+    ),
+)

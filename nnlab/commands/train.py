@@ -1,34 +1,42 @@
-"""How does this configuration train? One arm, any number of seeds."""
+"""`nnlab train`: how one configuration trains, over any number of seeds; the best model is saved."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from nnlab.commands.command import ExperimentCommand
 from nnlab.experiments.experiment import Arm, Experiment, run_settings
-from nnlab.experiments.judging import judged
-from nnlab.experiments.study import Conclusion, Evidence, Facts
+from nnlab.experiments.judging import judge_arms
+from nnlab.experiments.study import Study
 from nnlab.ingredients.resolve import settings_and_data
-from nnlab.settings import TrainSettings
+from nnlab.settings import CountSetting, ExperimentSettings, setting
+from nnlab.settings.readers import SeedList
+
+NAME: Final = "train"
 
 
-class Train:
-    """The study behind `nnlab train`."""
+class TrainSettings(ExperimentSettings):
+    """`nnlab train`: one configuration, one seed unless more are asked for."""
 
-    command: Final = "train"
-
-    def plan(self, settings: TrainSettings) -> Experiment:
-        """One arm, named for its model."""
-        settings, dataset = settings_and_data(settings)
-        arm = Arm(str(settings.model), run_settings(settings))
-        return Experiment(self.command, None, (arm,), settings, dataset)
-
-    def probe(self, experiment: Experiment) -> Facts:  # noqa: ARG002
-        """Nothing is measured beside the runs."""
-        return {}
-
-    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
-        """The one arm's scores over its seeds."""
-        return judged(experiment, evidence)
+    epochs: CountSetting = setting(20, "Passes over the training part.")
+    seeds: SeedList = setting("1", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms", metavar="SEEDS")
 
 
-TRAIN: Final = Train()
+def plan(settings: TrainSettings) -> Experiment:
+    """The experiment with a single arm, named after its model."""
+    settings, dataset = settings_and_data(settings)
+    arm = Arm(str(settings.model), run_settings(settings))
+    return Experiment(NAME, None, (arm,), settings, dataset)
+
+
+COMMAND: Final = ExperimentCommand(
+    NAME,
+    "Train one configuration; the model is saved for `nnlab predict`.",
+    TrainSettings,
+    Study(plan, judge_arms),
+    examples=(
+        "nnlab train --data digits --lr 0.5",
+        "nnlab train --data my.csv --target price --model mlp:hidden=64 --out house",
+        "nnlab train --model cnn_mnist1d --optimizer adam --lr 0.01 --seeds 3",
+    ),
+)

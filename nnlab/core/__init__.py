@@ -1,1 +1,1 @@
-"""The vocabulary that everything else is written in: names, the grammar, settings, errors. Knows no torch."""
+"""The vocabulary of everything else: the grammar, kinds of values, spelling, errors, random streams. Does not import torch."""

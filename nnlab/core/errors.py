@@ -1,7 +1,7 @@
-"""What can go wrong for a person, each with the exit code that tells a script the same.
+"""Errors for the user, each with the exit code that tells a script the same.
 
-A message is one or two lines: what was wrong, what was given, what is accepted, what to do. Anything else that is
-raised is a bug of this program and keeps its traceback.
+A message is one or two lines: what was wrong, what was given, what is accepted, what to do. Any other exception is a bug of
+this program and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class NnlabError(Exception):
-    """A failure to be told to the user without a traceback.
+    """A failure that the user is told about without a traceback.
 
-    Its message names settings by `nnlab.core.spelling.mention`; the front end that shows it says how they are spelled.
+    Its message names settings by `nnlab.core.spelling.mention`; the front end that shows it spells them.
     """
 
     exit_code: ClassVar[int] = 1
@@ -36,19 +36,19 @@ class NnlabError(Exception):
 
 
 class UsageError(NnlabError):
-    """The command line, a setting or a specification can't be what was meant."""
+    """The command line, a setting or a specification that can't be what was meant."""
 
     exit_code = 2
 
 
 class DataError(NnlabError):
-    """The data given can't be used."""
+    """Data that can't be used."""
 
     exit_code = 3
 
 
 class PartialError(NnlabError):
-    """Some runs are done and recorded, others could not be (memory, disk)."""
+    """Some runs are done and recorded; others failed for lack of memory or disk space."""
 
     exit_code = 4
 
@@ -60,19 +60,19 @@ class RefusedError(NnlabError):
 
 
 def did_you_mean(given: str, accepted: Iterable[str]) -> str:
-    """` Did you mean 'relu'?`, or nothing where no accepted name is near."""
+    """` Did you mean 'relu'?`, or nothing if no accepted name is near."""
     near = difflib.get_close_matches(given, list(accepted), n=1, cutoff=0.6)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def unknown_name(what: str, given: str, accepted: Iterable[str], *, see: str = "") -> UsageError:
-    """The error for a name that is not known: what was given, the nearest one, and where the others are.
+    """The error for an unknown name: what was given, the nearest known name, and where to find the others.
 
     Args:
-        what: what was being named, in the user's spelling (`--init`).
-        given: the name as it was given.
-        accepted: every name that would have been taken.
-        see: a sentence that says where to look; the accepted names themselves where it is empty.
+        what: the setting that was given, as `mention` marks it.
+        given: the unknown name.
+        accepted: the known names.
+        see: a sentence that says where to look; if empty, the known names are listed.
     """
     names = sorted(accepted)
     return UsageError(

@@ -1,7 +1,7 @@
-"""Kinds of value that a person can write, each with its parser.
+"""Kinds of values that a user can write, each with its parser.
 
-A catalogue function annotates its keyword parameters with these aliases (`delta: Positive = 1.0`); the alias's name is what
-the grammar checks by, and what `nnlab list` shows. To a type checker they are plain floats, ints and strings.
+A catalogue function annotates its keyword parameters with these aliases (`delta: Positive = 1.0`); the grammar checks
+values by the alias's name, and `nnlab list` shows it. To a type checker they are plain floats, ints and strings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
 def parse_number(text: str) -> float:
-    """A finite decimal number; ValueError says what is wrong with any other text."""
+    """A finite decimal number; for any other text, a ValueError that says what is accepted."""
     if not _NUMBER.fullmatch(text):
         raise ValueError("a plain decimal number such as 0.01 or 1e-3")
     value = float(text)
@@ -104,7 +104,7 @@ class Kind:
     """A kind of value: how it is parsed and what is accepted, in words.
 
     Attributes:
-        parse: from text; raises ValueError whose message is what is accepted.
+        parse: parses text; raises ValueError whose message says what is accepted.
         accepts: the same in words, for help and tables.
     """
 
@@ -147,12 +147,15 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 def parse_value(kind: str, text: str, *, what: str) -> Value:
-    """`text` as a value of the kind named, or a UsageError that says what `what` accepts.
+    """Parse `text` as a value of a kind.
 
     Args:
         kind: a key of KINDS.
-        text: as the person wrote it.
-        what: whose value it is, in the user's spelling (`--init normal:std`).
+        text: as the user wrote it.
+        what: the setting or key, as `mention` marks it, for the message.
+
+    Raises:
+        UsageError: the text is not of this kind; says what is accepted.
     """
     try:
         return KINDS[kind].parse(text)

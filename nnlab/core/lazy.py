@@ -1,7 +1,7 @@
-"""Modules that load when they are first used.
+"""Modules that are loaded at their first use.
 
-`import torch` takes seconds; `nnlab --help`, a usage error and `nnlab list` must not wait for it. The catalogue's
-functions use torch, but their names, parameters and docstrings are known without it.
+Importing torch takes seconds; `nnlab --help`, a usage error and `nnlab list` must not wait for it. The catalogue's
+functions use torch, but their names, parameters and docstrings can be read without it.
 """
 
 from __future__ import annotations

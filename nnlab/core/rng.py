@@ -1,7 +1,7 @@
 """Random streams: one CPU generator for each seed and purpose.
 
-A run's numbers depend on its seed alone, never on which runs it is batched with: every purpose draws from a stream of its
-own, in an order that the run itself fixes. Draws are made on the CPU in float64 and then moved and rounded.
+A run's numbers depend on its seed alone, never on which runs it is batched with: every purpose draws from its own
+stream, in an order that the run itself fixes. Draws are made on the CPU in float64 and then moved and rounded.
 """
 
 from __future__ import annotations

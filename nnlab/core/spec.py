@@ -28,7 +28,7 @@ _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @dataclass(frozen=True)
 class Spec:
-    """An ingredient as a person names it.
+    """An ingredient as a user names it.
 
     Attributes:
         name: the ingredient, or `FILE.py:NAME`.
@@ -57,10 +57,10 @@ def parse_spec(text: str, *, what: str) -> Spec:
 
     Args:
         text: `name` or `name:key=value:...`.
-        what: the option it came from, for messages (`--init`).
+        what: the setting, as `mention` marks it, for messages.
 
     Raises:
-        UsageError: an empty name, part or value, a key that is no identifier or stands twice.
+        UsageError: an empty name, part or value, a key that is not an identifier or is given twice.
     """
     name, *parts = text.strip().split(":")
     if not all(parts):
@@ -87,7 +87,7 @@ def parse_spec(text: str, *, what: str) -> Spec:
 
 
 def split_list(text: str, *, what: str) -> tuple[str, ...]:
-    """The parts of a comma-separated list; an empty part or one given twice is refused.
+    """The parts of a comma-separated list; an empty part, or a part given twice, is an error.
 
     Commas inside parentheses or brackets belong to a part: `lambda:lr_lambda=max(0.1,1-epoch/10)` is one ingredient.
     """
@@ -105,7 +105,7 @@ def split_list(text: str, *, what: str) -> tuple[str, ...]:
 
 
 def _outside_brackets(text: str) -> Iterator[str]:
-    """What stands between the commas that no parenthesis or bracket encloses."""
+    """The parts between the commas that no parenthesis or bracket encloses."""
     depth = start = 0
     for at, character in enumerate(text):
         if character in "([":
@@ -121,7 +121,7 @@ def _outside_brackets(text: str) -> Iterator[str]:
 def parse_rates(text: str, *, what: str) -> tuple[float, ...]:
     """Learning rates, ascending: `0.01,0.1` or the logarithmic grid `START:STOP:COUNT` with both ends.
 
-    The points of a grid are rounded to 12 significant digits, so that a rate reads as a person would write it and two
+    The points of a grid are rounded to 12 significant digits, so that a rate reads as one would write it and two
     grids that share a point share it exactly.
 
     Raises:
@@ -135,7 +135,9 @@ def parse_rates(text: str, *, what: str) -> tuple[float, ...]:
         return tuple(sorted(rates))
     parts = text.split(":")
     if len(parts) != 3:
-        raise UsageError(f"{what} {text!r} is no grid. Write START:STOP:COUNT, such as 1e-3:1:7, or a list: 0.01,0.1.")
+        raise UsageError(
+            f"{what} {text!r} is not a grid. Write START:STOP:COUNT, such as 1e-3:1:7, or a list: 0.01,0.1."
+        )
     start, stop = (parse_rate(part, what=f"{what} {text!r}:") for part in parts[:2])
     try:
         count = parse_whole(parts[2])

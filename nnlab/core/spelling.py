@@ -1,8 +1,8 @@
 """The spelling of values and of settings.
 
 A message says which setting it means, and the front end that shows it spells the setting: `mention("lr")` puts a mark into the
-text that reads `--lr` at the command line, `lr=` in Python and `lr` in an experiment file. A notebook's reader is not told about
-flags.
+text that reads `--lr` at the command line, `lr=` in Python and `lr` in an experiment file. A message in a notebook never speaks
+of flags.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def spell_value(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(value)
 
 
-# How a front end writes a setting: its name, and the value beside it, if there is one.
+# How a front end writes a setting: its name, and the value beside it, if there is one; "" if a value in quotes follows.
 Spelling = Callable[[str, str | None], str]
 
 # Brackets that no specification, number or path is likely to have.
@@ -40,13 +40,13 @@ def mention(setting: str, value: object = None) -> str:
 
 
 def with_value(what: str, value: object) -> str:
-    """The same mention with a value: of a mark `mention(setting, value)`, of other words those words and the value."""
+    """Add a value to `what`: to the mark of a setting as `mention` does, to any other words after a space."""
     setting = mentioned_setting(what)
     return f"{what} {spell_value(value)}" if setting is None else mention(setting, value)
 
 
 def mentioned_setting(what: str) -> str | None:
-    """The setting whose mark `what` is; None if it is anything else."""
+    """The setting that `what` is the mark of; None if it is not a mark."""
     mark = _MARK.fullmatch(what)
     return mark[1] if mark else None
 
@@ -57,11 +57,10 @@ def mentioned_settings(text: str) -> tuple[str, ...]:
 
 
 def spell(text: str, spelling: Spelling) -> str:
-    """The text with every mark spelled."""
+    """Spell every mark in the text."""
 
     def spelled_mark(mark: re.Match[str]) -> str:
-        words = spelling(mark[1], mark[2])
-        return words if words.endswith("=") else words + (mark[3] or "")
+        return spelling(mark[1], "" if mark[3] else mark[2])
 
     return _MARK.sub(spelled_mark, text)
 
@@ -72,28 +71,28 @@ def flag(setting: str) -> str:
 
 
 def as_flag(setting: str, value: str | None) -> str:
-    """`--missing drop`; of a switch `--explain` and `--no-standardize`."""
+    """At the command line: `--missing drop`; a switch is `--explain` or `--no-standardize`."""
     if value == "false":
         return f"--no-{flag(setting)[2:]}"
     return flag(setting) if value is None or value == "true" else f"{flag(setting)} {value}"
 
 
 def as_keyword(setting: str, value: str | None) -> str:
-    """`missing='drop'`, `validation=0`, `standardize=False`; without a value `missing=`."""
-    if value is None:
+    """In Python: `missing='drop'`, `validation=0`, `standardize=False`; without a value `missing=`."""
+    if not value:
         return f"{setting}="
     value = _WORDS_IN_PYTHON.get(value, value)
     return f"{setting}={value if _PLAIN_IN_PYTHON.fullmatch(value) else repr(value)}"
 
 
 def as_key(setting: str, value: str | None) -> str:
-    """As in an experiment file: `missing = "drop"`; without a value `missing`."""
-    if value is None:
-        return setting
+    """In an experiment file: `missing = "drop"`; without a value `missing`."""
+    if not value:
+        return setting if value is None else f"{setting} = "
     is_plain = value in _WORDS_IN_PYTHON or _PLAIN_IN_PYTHON.fullmatch(value)
     return f"{setting} = {value}" if is_plain else f'{setting} = "{value}"'
 
 
 def as_plain(setting: str, value: str | None) -> str:
-    """Where no front end is: `missing drop`."""
+    """Without a front end: `missing drop`."""
     return setting if value is None else f"{setting} {value}"

@@ -1,4 +1,4 @@
-"""Devices: what `--device` means on this machine, and what a thread may use of it."""
+"""Devices: the one that `--device` names on this machine, and how a thread uses its core."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nnlab.core.errors import UsageError
 from nnlab.core.spelling import mention
 
 
-def available() -> list[str]:
-    """The names that `--device` accepts here, besides auto."""
+def device_names() -> list[str]:
+    """The names that `--device` accepts on this machine, besides auto."""
     found = ["cpu"]
     if torch.cuda.is_available():
         found += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
@@ -23,12 +23,12 @@ def available() -> list[str]:
 
 
 def device_named(name: str, dtype: str) -> torch.device:
-    """The device that `name` stands for; auto takes CUDA, then Apple's, then the CPU.
+    """The device called `name`; auto is CUDA, else Apple's, else the CPU.
 
     Raises:
-        UsageError: no such device here (says which there are), or one that can't compute in `dtype`.
+        UsageError: no such device on this machine (the message lists those there are), or one that can't compute in `dtype`.
     """
-    here = available()
+    here = device_names()
     if name == "auto":
         usable = [device for device in here if device != "mps" or dtype != "float64"]
         name = next((device for device in ("cuda", "mps") if device in usable), "cpu")
@@ -42,21 +42,21 @@ def device_named(name: str, dtype: str) -> torch.device:
 
 
 def core_count() -> int:
-    """The cores this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Within, if wanted, PyTorch takes only algorithms that give the same bits each time. The setting is the process's.
+    """Context manager: if wanted, PyTorch uses only algorithms that give the same bits each time. The setting is the process's.
 
     Raises:
-        UsageError: an operation that has no such algorithm on its device.
+        UsageError: an operation has no such algorithm on its device.
     """
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it is first used
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it is first used
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
@@ -72,17 +72,17 @@ def deterministic_algorithms(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def one_core() -> None:
-    """This thread computes on one core from now on, and flushes denormals: vanishing numbers cost no more than others."""
+def use_one_core() -> None:
+    """Make this thread compute on one core, and flush denormals: vanishing numbers then take no more time than others."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 @contextmanager
-def single_threaded() -> Iterator[None]:
-    """Within, this thread computes on one core and flushes denormals. Not for use beside tiles: part of it is global."""
+def single_core() -> Iterator[None]:
+    """Context manager: this thread computes on one core and flushes denormals. Not for use beside tiles: part of it is global."""
     before = torch.get_num_threads()
-    one_core()
+    use_one_core()
     try:
         yield
     finally:

@@ -1,78 +1,29 @@
 """The training loop: every run of a tile, epoch by epoch, from initial weights to records.
 
-Nothing in the loop over steps waits for the device or looks at a number; what the runs did is fetched once an epoch.
+Nothing in the loop over steps waits for the device or looks at a number: results are fetched once an epoch. So a run whose loss
+overflows goes on to the epoch's end, in its own block of every array, where it can't harm another run; then it is marked and leaves.
+
+Shapes: T steps of an epoch, R runs still being trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from nnlab.core.rng import stream
-from nnlab.engine.evaluate import Evaluation, TargetUnit, best_constant
-from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
-from nnlab.engine.plan import Program, Tile
+from nnlab.engine.evaluate import Evaluation, best_constant_loss
+from nnlab.engine.hooks import FitOptions, Seen, Stopped
+from nnlab.engine.outcomes import Fitted, Outcome, note_epoch, record_of
+from nnlab.engine.plan import Tile
 from nnlab.engine.population import Population
-from nnlab.engine.rates import Rates
-from nnlab.engine.rows import PartArrays, Rows
+from nnlab.engine.program import Program
+from nnlab.engine.rates import StepRates
+from nnlab.engine.rows import Batches, TileData
 from nnlab.engine.starting import starting_weights
-from nnlab.settings.run_records import Run, RunRecord
-
-
-@dataclass(frozen=True)
-class TileData:
-    """The parts of a tile's data on its device, a row for each seed in the tile's order."""
-
-    train: PartArrays
-    val: PartArrays | None
-    test: PartArrays | None
-    unit: TargetUnit | None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a probe is shown of runs in training, by any engine.
-
-    Attributes:
-        runs: living ones.
-        seed_of_run: the place of each run's seed among the tile's, [R].
-        parameters: by name, [R, *shape]; to be read and not written.
-    """
-
-    program: Program
-    runs: Sequence[Run]
-    seed_of_run: Tensor
-    parameters: Mapping[str, Tensor]
-
-
-# What a probe tells of each of the runs at an epoch's end: rows of layers.csv, in their order; nothing where it doesn't look.
-Watch = Callable[[Seen, int, TileData], Sequence[Sequence[Mapping[str, str | int | float | None]]]]
-
-
-class Stopped(Exception):  # noqa: N818
-    """The tile was told to stop before its end: nothing of it is recorded."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How a tile is gone through.
-
-    Attributes:
-        device: where.
-        is_stopped: asked before every step whether to give up.
-        keep_weights: finished runs carry their parameters.
-        watch: a probe, called at the end of each epoch and before the first; gives rows, or none when it does not look.
-        on_epoch: told how many runs have just ended an epoch.
-    """
-
-    device: torch.device
-    is_stopped: Callable[[], bool] = lambda: False
-    keep_weights: bool = False
-    watch: Watch | None = None
-    on_epoch: Callable[[int], None] | None = None
+from nnlab.settings.run_records import RunRecord
 
 
 def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
@@ -80,7 +31,7 @@ def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
 
     Args:
         tile: the runs, all of one program.
-        data: the parts, a row for each seed.
+        data: the parts, with an entry for each seed.
         options: how.
 
     Returns:
@@ -90,49 +41,57 @@ def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
         Stopped: `options.is_stopped` said so.
     """
     with torch.no_grad():
-        return _Fit(tile, data, options).run_all()
+        return _Fit(tile, data, options).finished_runs()
 
 
 class _Fit:
+    """A tile in training.
+
+    `outcomes` has all of the tile's runs, in its order. The population has those still being trained: a *position* is a run's place
+    among them, and `population.rows` gives its *index* among the tile's.
+    """
+
     def __init__(self, tile: Tile, data: TileData, options: FitOptions) -> None:
         self.program: Program = tile.program
         self.data, self.options = data, options
         self.population = Population(tile.program, tile.runs, _starts(tile, data), options.device)
         self.outcomes = [Outcome(run) for run in tile.runs]
-        self.batches = Rows(data.train, tile.program.batch_size, whole=False)
+        self.batches = Batches(data.train, tile.program.batch_size, whole=False)
         self.on_train = Evaluation(self.program, data.train, data.unit, with_metrics=False)
         self.on_val: Evaluation | None = None
         if data.val is not None:
             self.on_val = Evaluation(self.program, data.val, data.unit, with_metrics=True)
         self.orders = {seed: stream(seed, "order") for seed in tile.seeds}
-        self.rates = Rates(self.program, tile.runs)
-        self.best: dict[str, Tensor] = {}
+        self.rates = StepRates(self.program, tile.runs)
+        self.best: dict[str, Tensor] = {}  # with early stopping, each run's tensors at its best epoch so far
 
-    def run_all(self) -> list[Fitted]:
+    def finished_runs(self) -> list[Fitted]:
+        """Train to the end: epoch 0 is the look before any step."""
         self._end_epoch(0, None)
         for epoch in range(1, self.program.epochs + 1):
             if not self.population.rows:
                 break
             num_living = len(self.population.rows)
-            self._end_epoch(epoch, self._epoch(epoch))
-            if self.options.on_epoch is not None:
-                self.options.on_epoch(num_living)
+            self._end_epoch(epoch, self._train_epoch(epoch))
+            self.options.hooks.on_epoch(num_living)
         if self.population.rows:
             self._finish(list(range(len(self.population.rows))))
-        constants = [best_constant(self.program, y) for y in self.data.train.y]
+        constants = [best_constant_loss(self.program, y) for y in self.data.train.y]
         seeds = list(self.orders)
         for outcome in self.outcomes:
             outcome.scores["constant_loss"] = constants[seeds.index(outcome.run.seed)]
         return [Fitted(self._record(outcome), outcome.weights) for outcome in self.outcomes]
 
-    def _epoch(self, epoch: int) -> Tensor:
-        """One pass over the training part; the batch losses [steps, R], fetched once."""
+    def _train_epoch(self, epoch: int) -> Tensor:
+        """Pass once over the training part; return the batch losses [T, R], still on the device."""
         if self.program.shuffles:
+            # A stream draws its order even if no run of its seed is left, so the draws of an epoch depend on its number alone.
             num_rows = self.program.shape.num_train
             drawn = [torch.randperm(num_rows, generator=generator) for generator in self.orders.values()]
             self.batches.arrange(torch.stack(drawn).to(self.options.device))
         first = (epoch - 1) * self.program.steps_per_epoch
         num_steps = min(self.program.steps_per_epoch, self.program.steps - first)
+        # All rates of the epoch go to the device at once: a copy at each step would wait for it.
         lr_TR = self.rates.of_steps(first, num_steps, self.population.rows).to(
             self.options.device, self.population.dtype
         )
@@ -147,60 +106,62 @@ class _Fit:
             losses.append(self.population.train(batch, lr_TR[index]))
         return torch.stack(losses)
 
-    def _measured(self) -> dict[str, list[float]]:
-        """Losses on training and validation, and the validation metrics, one number a run."""
-        with self.population.showing(self.population.result()):
+    def _measurements(self) -> dict[str, list[float]]:
+        """Losses on training and validation, and the validation metrics: one number for each run."""
+        with self.population.temporary_tensors(self.population.result()):
             found = {"train_loss": self.on_train(self.population)["loss"]}
             if self.on_val is not None:
                 found |= {f"val_{name}": value for name, value in self.on_val(self.population).items()}
         return {name: value.tolist() for name, value in found.items()}
 
     def _end_epoch(self, epoch: int, batch_losses: Tensor | None) -> None:
-        """Note a row of the curves for each run, and let go those that have diverged or stalled."""
-        columns = self._measured()
+        """Append a row to each run's curves; drop the runs that diverged or stalled."""
+        columns = self._measurements()
         judged = columns.get("val_loss", columns["train_loss"])
-        finite = _finite(self.population).tolist()
+        finite = _are_finite(self.population).tolist()
         losses_RT = [[] for _ in self.population.rows] if batch_losses is None else batch_losses.T.tolist()
         outcomes = [self.outcomes[index] for index in self.population.rows]
-        living = note(outcomes, epoch, losses_RT, columns, finite)
-        indices = [self.population.rows[place] for place in living]
-        self.rates.listen(indices, [judged[place] for place in living], epoch)
+        living = note_epoch(outcomes, epoch, losses_RT, columns, finite)
+        indices = [self.population.rows[position] for position in living]
+        self.rates.listen(indices, [judged[position] for position in living], epoch)
         self._note_rates(indices)
-        stopped: list[int] = []
-        patience = self.program.settings.early_stop
+        stalled: list[int] = []
+        patience = self.program.early_stop
         if patience is not None:
-            self._remember_best([place for place in living if outcomes[place].is_best_now])
-            stopped = [place for place in living if outcomes[place].has_stalled(patience)]
-            living = sorted(set(living) - set(stopped))
+            self._remember_best([position for position in living if outcomes[position].is_best_now])
+            stalled = [position for position in living if outcomes[position].has_stalled(patience)]
+            living = sorted(set(living) - set(stalled))
+        # The probe looks, and stalled runs are tested, while all of these runs still have their places in the arrays.
         self._watch(epoch)
-        if stopped:
-            self._finish(stopped)
+        if stalled:
+            self._finish(stalled)
         if len(living) < len(self.population.rows):
             self._keep(living)
 
     def _note_rates(self, indices: list[int]) -> None:
-        """Each run's rate at its next step, into its curves."""
+        """Append the rate of each run's next step to its curves."""
         if indices:
-            steps = self.outcomes[indices[0]].steps  # all have taken as many
+            steps = self.outcomes[indices[0]].steps  # the same for all
             for index, lr in zip(indices, self.rates.next_rates(indices, steps), strict=True):
                 self.outcomes[index].curves["lr"].append(lr)
 
     def _watch(self, epoch: int) -> None:
-        """Let the probe look; before the first step also at runs whose loss is not even finite."""
-        if self.options.watch is None:
+        """Let the probe look; before the first step also at runs whose loss is not finite."""
+        if self.options.hooks.watch is None:
             return
         population = self.population
         seen = Seen(self.program, population.runs, population.seed_of_run, population.weights.parameters)
-        for index, rows in zip(population.rows, self.options.watch(seen, epoch, self.data), strict=False):
+        for index, rows in zip(population.rows, self.options.hooks.watch(seen, epoch, self.data), strict=False):
             if epoch == 0 or self.outcomes[index].status != "diverged":
                 self.outcomes[index].layers += rows
 
     def _keep(self, living: list[int]) -> None:
+        """Go on with the runs at these positions only."""
         self.population.keep(living)
         self.best = {name: values[living] for name, values in self.best.items()}
 
     def _remember_best(self, positions: list[int]) -> None:
-        """Keep the parameters that these runs have now: those of their best epoch so far."""
+        """Copy the tensors of these runs, whose best epoch so far is the present one."""
         now = self.population.result()
         if not self.best:
             self.best = {name: values.clone() for name, values in now.items()}
@@ -208,9 +169,9 @@ class _Fit:
             self.best[name][positions] = values[positions]
 
     def _finish(self, positions: list[int]) -> None:
-        """The test part and the parameters of runs that are over; with early stopping, those of their best epoch."""
+        """Evaluate the runs that are over on the test part, and keep their parameters: with early stopping, of their best epoch."""
         final = self.best or self.population.result()
-        with self.population.showing(final):
+        with self.population.temporary_tensors(final):
             tested: Mapping[str, Tensor] = {}
             if self.data.test is not None:
                 on_test = Evaluation(self.program, self.data.test, self.data.unit, with_metrics=True)
@@ -219,15 +180,15 @@ class _Fit:
         for position in positions:
             outcome = self.outcomes[self.population.rows[position]]
             outcome.scores |= {name: values[position] for name, values in columns.items()}
-            if self.options.keep_weights:
+            if self.options.hooks.keep_weights:
                 outcome.weights = {name: values[position].cpu().clone() for name, values in final.items()}
 
     def _record(self, outcome: Outcome) -> RunRecord:
-        return record_of(outcome, self.program, engine=self.program.settings.engine)
+        return record_of(outcome, self.program, engine=self.program.engine)
 
 
 def _starts(tile: Tile, data: TileData) -> list[dict[str, Tensor]]:
-    """Each run's starting weights; runs of one seed and one init start alike, drawn once."""
+    """Each run's starting weights; drawn once for runs of the same seed and init, which start alike."""
     drawn: dict[tuple[int, str], dict[str, Tensor]] = {}
     for run in tile.runs:
         key = (run.seed, str(run.settings.init))
@@ -236,7 +197,7 @@ def _starts(tile: Tile, data: TileData) -> list[dict[str, Tensor]]:
     return [drawn[run.seed, str(run.settings.init)] for run in tile.runs]
 
 
-def _finite(population: Population) -> Tensor:
-    """Whether all parameters of each run are finite [R]; a sum is finite only where all its terms are."""
+def _are_finite(population: Population) -> Tensor:
+    """True for each run [R] whose parameters are all finite; a sum is finite only if all its terms are."""
     sums = [p.sum(tuple(range(1, p.ndim))) if p.ndim > 1 else p for p in population.weights.parameters.values()]
     return torch.stack(sums).sum(0).isfinite()

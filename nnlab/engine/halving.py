@@ -1,6 +1,6 @@
-"""Out of memory: a tile that is too large for the machine is trained in halves, with the same numbers.
+"""Out of memory: a tile too large for the machine is trained in halves, with the same numbers.
 
-A run's numbers never hang on what it was batched with, so nothing but time is lost.
+A run's numbers never depend on the runs beside it, so nothing but time is lost.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import torch
 
-from nnlab.engine.fit import FitOptions, TileData
+from nnlab.engine.hooks import FitOptions
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile
-from nnlab.engine.rows import PartArrays
+from nnlab.engine.rows import PartArrays, TileData
 from nnlab.settings.run_records import Run, RunRecord
 
 Trainer = Callable[[Tile, TileData, FitOptions], list[Fitted]]
@@ -22,18 +22,18 @@ Trainer = Callable[[Tile, TileData, FitOptions], list[Fitted]]
 def fit_in_memory(
     tile: Tile, data: TileData, options: FitOptions, train: Trainer, on_halved: Callable[[int], None]
 ) -> list[Fitted]:
-    """Train a tile whole, or in halves where that takes more memory than there is; a run too large by itself has failed.
+    """Train a tile whole, or in halves if that takes too much memory; a run too large by itself has failed.
 
     Args:
         tile, data, options: as `train` takes them.
         train: trains a tile.
-        on_halved: told how many runs were too many.
+        on_halved: called with the number of runs that were too many at once.
     """
-    found = _tried(tile, data, options, train)
+    found = _fit_or_reason(tile, data, options, train)
     if isinstance(found, list):
         return found
     if len(tile.runs) == 1:
-        return [Fitted(failed(tile.runs[0], f"out of memory: {found}"), None)]
+        return [Fitted(failed_record(tile.runs[0], f"out of memory: {found}"), None)]
     on_halved(len(tile.runs))
     middle = len(tile.runs) // 2
     halves = (replace(tile, runs=tile.runs[:middle]), replace(tile, runs=tile.runs[middle:]))
@@ -44,8 +44,8 @@ def fit_in_memory(
     ]
 
 
-def _tried(tile: Tile, data: TileData, options: FitOptions, train: Trainer) -> list[Fitted] | str:
-    """The finished runs, or why there was no memory for them: in words, since the error itself holds on to the memory."""
+def _fit_or_reason(tile: Tile, data: TileData, options: FitOptions, train: Trainer) -> list[Fitted] | str:
+    """The finished runs, or the words of the error that said memory ran out; the error itself would keep that memory in use."""
     try:
         return train(tile, data, options)
     except (MemoryError, RuntimeError) as error:
@@ -55,10 +55,10 @@ def _tried(tile: Tile, data: TileData, options: FitOptions, train: Trainer) -> l
 
 
 def _data_of(half: Tile, tile: Tile, data: TileData) -> TileData:
-    """The parts of the seeds that a half has."""
+    """The data of the seeds that a half has."""
     if half.seeds == tile.seeds:
         return data
-    # The runs of a seed stand together, so the seeds of a half do too: their rows are a view.
+    # The runs of a seed stand together in a tile, so the seeds of a half do too, and their data are a view.
     first = tile.seeds.index(half.seeds[0])
     chosen = slice(first, first + len(half.seeds))
 
@@ -75,10 +75,10 @@ def _data_of(half: Tile, tile: Tile, data: TileData) -> TileData:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: PyTorch has an error of its own for a device's, for the CPU's only words."""
+    """True if memory ran out: PyTorch has an error class for a device's memory, but only words for the CPU's."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def failed(run: Run, reason: str) -> RunRecord:
-    """The record of a run that the machine could not do."""
+def failed_record(run: Run, reason: str) -> RunRecord:
+    """The record of a run that failed on this machine."""
     return RunRecord(run, "failed", None, 0, 0, {}, {}, run.settings.engine, reason)

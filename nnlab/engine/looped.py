@@ -1,7 +1,7 @@
-"""The plain way: one run at a time, an nn.Module, torch.optim, autograd. The oracle of the batched engine.
+"""The plain loop: one run at a time, with an nn.Module, torch.optim and autograd. The oracle of the batched engine.
 
-It takes the same starting weights, the same order of the rows and the same dropout masks, and nothing else from the batched
-engine's arithmetic: PyTorch's layers, PyTorch's losses, PyTorch's optimizers and schedulers.
+It takes the same starting weights, the same order of the rows and the same dropout masks. It shares no arithmetic with the batched
+engine: layers, losses, optimizers and schedulers are PyTorch's own.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ from nnlab.catalog.metrics import measure
 from nnlab.catalog.optimizers import optimizer_named, optimizer_values
 from nnlab.core.rng import stream, stream_seed
 from nnlab.core.spelling import mention
-from nnlab.engine.evaluate import best_constant
-from nnlab.engine.fit import FitOptions, Seen, Stopped, TileData, Watch
+from nnlab.engine.evaluate import best_constant_loss
+from nnlab.engine.hooks import FitOptions, Seen, Stopped, Watch
 from nnlab.engine.modules import OwnDraws, draws_globally, load_tensors, module_of, tensors_of
-from nnlab.engine.outcomes import Fitted, Outcome, note, record_of
-from nnlab.engine.plan import Program, Tile
-from nnlab.engine.precision import kept_in, scores_of
-from nnlab.engine.rates import Rates
-from nnlab.engine.rows import PartArrays
+from nnlab.engine.outcomes import Fitted, Outcome, note_epoch, record_of
+from nnlab.engine.plan import Tile
+from nnlab.engine.precision import scores_of, storage_dtype
+from nnlab.engine.program import Program
+from nnlab.engine.rates import StepRates
+from nnlab.engine.rows import PartArrays, TileData
 from nnlab.engine.starting import starting_weights
 from nnlab.settings.run_records import Run
 
 
 def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss as PyTorch's own class, of scores [B, C] and targets [B], or [B, C] in reconstruction; else the catalogue's function."""
+    """The loss of scores [B, C] and targets [B], or [B, C] in reconstruction.
+
+    PyTorch's own class if it has one, else the catalogue's function.
+    """
     entry, values = program.loss, program.loss_values
     if entry.torch_class is None:
 
@@ -57,15 +61,15 @@ def starting_model(program: Program, run: Run, x_ND: Tensor) -> nn.Module:
     Args:
         program: the network.
         run: its seed and init.
-        x_ND: the training part's inputs, for an init that looks at them.
+        x_ND: the training part's inputs, for an init that measures them.
     """
-    model = module_of(program.layers, stream(run.seed, "dropout")).to(kept_in(program.settings.dtype))
+    model = module_of(program.layers, stream(run.seed, "dropout")).to(storage_dtype(program.dtype))
     load_tensors(model, starting_weights(program, run, x_ND))
     return model
 
 
 class Loop:
-    """One run, trained the way a training script would."""
+    """One run, trained as a training script would."""
 
     def __init__(self, program: Program, run: Run, data: TileData, seed_index: int, device: torch.device) -> None:
         self.program, self.run, self.data, self.index, self.device = program, run, data, seed_index, device
@@ -80,7 +84,7 @@ class Loop:
         self.loss = plain_loss(program)
         self.row_loss = plain_loss(program, reduction="none")
         self.order = stream(run.seed, "order")
-        self.rates = Rates(program, (run,))
+        self.rates = StepRates(program, (run,))
         self.averaged: AveragedModel | None = None
         if settings.average is not None:
             decay = averaging_decay(settings.average)
@@ -89,20 +93,20 @@ class Loop:
 
     @property
     def result(self) -> nn.Module:
-        """What evaluation looks at."""
+        """The network to be evaluated: averaged if that was asked for."""
         return self.model if self.averaged is None else self.averaged.module
 
     def remember_best(self) -> None:
-        """Keep the parameters of this epoch."""
+        """Copy the tensors of the present epoch, the best so far."""
         self.best = {name: value.detach().clone() for name, value in tensors_of(self.result).items()}
 
     def scores(self, x: Tensor, model: nn.Module | None = None) -> Tensor:
-        """What the network makes of rows, [B, C]."""
+        """The network's scores for rows, [B, C]."""
         with nullcontext() if self.own_draws is None else self.own_draws():
-            return scores_of(model or self.model, x, self.program.settings.dtype)
+            return scores_of(model or self.model, x, self.program.dtype)
 
     def mean_loss(self, part: PartArrays, rows: Tensor | slice, model: nn.Module | None = None) -> Tensor:
-        """The loss of these rows of a part."""
+        """The mean loss of these rows of a part."""
         scores, y = self.scores(part.x[self.index][rows], model), part.y[self.index][rows]
         if part.row_weights is None:
             return self.loss(scores, y)
@@ -110,8 +114,8 @@ class Loop:
         each = self.row_loss(scores, y).reshape(len(y), -1).mean(1)
         return (each * weights).sum() / weights.sum()
 
-    def epoch(self, epoch: int) -> list[float]:
-        """One pass over the training part; the loss of each batch."""
+    def train_epoch(self, epoch: int) -> list[float]:
+        """Pass once over the training part; return the loss of each batch."""
         num_rows, size = self.program.shape.num_train, self.program.batch_size
         order = torch.arange(num_rows)
         if self.program.shuffles:
@@ -125,15 +129,16 @@ class Loop:
         return [self.step(*each) for each in zip(batches, rates, momenta, strict=False)]
 
     def step(self, rows: Tensor, rate: float, momentum: float | None) -> float:
-        """One step on these rows; the loss before it."""
-        largest = torch.finfo(kept_in(self.program.settings.dtype)).max
+        """Take one step on these rows; return the loss before it."""
+        largest = torch.finfo(storage_dtype(self.program.dtype)).max
         for group in self.optimizer.param_groups:
-            group["lr"] = rate if rate <= largest else math.inf  # torch refuses a number that the dtype can't hold
+            group["lr"] = rate if rate <= largest else math.inf  # torch rejects a number that the dtype can't hold
             if momentum is not None and "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
             elif momentum is not None:
                 group["momentum"] = momentum
-        # A step unit cuts autograd's graph: the gradient before it is zero, not absent, or momentum and decay would rest too.
+        # A step activation cuts autograd's graph. The gradients before it are then zero and not None: PyTorch's optimizers skip a
+        # parameter whose gradient is None, momentum and weight decay included.
         self.optimizer.zero_grad(set_to_none=False)
         loss = self.mean_loss(self.data.train, rows)
         if loss.requires_grad:
@@ -148,7 +153,7 @@ class Loop:
         return loss.item()
 
     def evaluate(self, part: PartArrays, *, with_metrics: bool) -> dict[str, float]:
-        """`loss` and the task's metrics on a whole part, in evaluation mode."""
+        """`loss` and, if asked for, the task's metrics on a whole part, in evaluation mode."""
         self.result.eval()
         with torch.no_grad():
             found = {"loss": self.mean_loss(part, slice(None), self.result).item()}
@@ -168,52 +173,52 @@ class Loop:
             measured = measure(scores_RCN, y, task=task, link=link, target_mean=mean, target_scale=scale)
         return {name: value.item() for name, value in measured.items()}
 
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
+        """True if all parameters are finite."""
         return all(bool(p.isfinite().all()) for p in self.model.parameters())
 
 
 def fit(tile: Tile, data: TileData, options: FitOptions) -> list[Fitted]:
-    """Train every run of the tile, one after the other: the same contract as `nnlab.engine.fit.fit`."""
+    """Train every run of the tile, one after another; the contract is that of `nnlab.engine.fit.fit`."""
     return [
-        _trained(Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device), options)
+        _fit_run(Loop(tile.program, run, data, tile.seeds.index(run.seed), options.device), options)
         for run in tile.runs
     ]
 
 
-def _trained(loop: Loop, options: FitOptions) -> Fitted:
+def _fit_run(loop: Loop, options: FitOptions) -> Fitted:
     outcome = Outcome(loop.run)
     living = _end_epoch(loop, outcome, 0, [])
-    _watch(loop, outcome, 0, options.watch)
+    _watch(loop, outcome, 0, options.hooks.watch)
     for epoch in range(1, loop.program.epochs + 1):
         if options.is_stopped():
             raise Stopped
-        if living and not outcome.has_stalled(loop.program.settings.early_stop):
-            living = _end_epoch(loop, outcome, epoch, loop.epoch(epoch))
+        if living and not outcome.has_stalled(loop.program.early_stop):
+            living = _end_epoch(loop, outcome, epoch, loop.train_epoch(epoch))
             if living:
-                _watch(loop, outcome, epoch, options.watch)
-            if options.on_epoch is not None:
-                options.on_epoch(1)
+                _watch(loop, outcome, epoch, options.hooks.watch)
+            options.hooks.on_epoch(1)
     if living and loop.best:
         load_tensors(loop.result, loop.best)
     if living and loop.data.test is not None:
         tested = loop.evaluate(loop.data.test, with_metrics=True)
         outcome.scores |= {f"test_{name}": value for name, value in tested.items()}
-    outcome.scores["constant_loss"] = best_constant(loop.program, loop.data.train.y[loop.index])
-    if options.keep_weights:
+    outcome.scores["constant_loss"] = best_constant_loss(loop.program, loop.data.train.y[loop.index])
+    if options.hooks.keep_weights:
         outcome.weights = {name: value.detach().cpu() for name, value in tensors_of(loop.result).items()}
     return Fitted(record_of(outcome, loop.program, engine="loop"), outcome.weights)
 
 
 def _end_epoch(loop: Loop, outcome: Outcome, epoch: int, losses: list[float]) -> bool:
-    """Note a row of the run's curves; false where it has diverged."""
+    """Append a row to the run's curves; return False if it has diverged."""
     row = {"train_loss": loop.evaluate(loop.data.train, with_metrics=False)["loss"]}
     if loop.data.val is not None:
         row |= {f"val_{name}": value for name, value in loop.evaluate(loop.data.val, with_metrics=True).items()}
-    if not note([outcome], epoch, [losses], {name: [value] for name, value in row.items()}, [loop.finite()]):
+    if not note_epoch([outcome], epoch, [losses], {name: [value] for name, value in row.items()}, [loop.is_finite()]):
         return False
     loop.rates.listen([0], [row.get("val_loss", row["train_loss"])], epoch)
     outcome.curves["lr"].extend(loop.rates.next_rates([0], outcome.steps))
-    if outcome.is_best_now and loop.program.settings.early_stop is not None:
+    if outcome.is_best_now and loop.program.early_stop is not None:
         loop.remember_best()
     return True
 

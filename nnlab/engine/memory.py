@@ -1,4 +1,4 @@
-"""Memory: what the process keeps, and whether it ran out."""
+"""Memory that the process keeps when arrays are freed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _LARGEST_MMAP_THRESHOLD: Final = 32 * 2**20
 
 @cache
 def keep_freed_memory() -> None:
-    """Have the C library keep memory that is freed for the next array, where it knows how to.
+    """Make the C library keep freed memory for the next array, if it is glibc.
 
-    By default it gives large blocks back at once and asks for them anew, page by page: that took an eighth of the time of
+    By default it returns large blocks to the system at once and asks for them again, page by page: that took an eighth of the time of
     training small networks (measured). PyTorch does the same for itself on CUDA.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):

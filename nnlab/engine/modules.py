@@ -1,6 +1,6 @@
-"""Networks as PyTorch's own modules: what the loop trains, what vmap batches, and what a stored model is loaded into.
+"""Networks as PyTorch's own modules: the loop trains them, vmap batches them, and stored models are loaded into them.
 
-Shapes: B rows of a batch, first, as PyTorch has it.
+Shapes: B rows of a batch, the first axis, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nnlab.networks.spatial_layers import Conv, Pool
 
 
 class StreamedDropout(nn.Module):
-    """Dropout whose masks come from the run's own stream, drawn [units, rows] as the batched engine draws them.
+    """Dropout with masks from the run's own stream, drawn [units, rows] as in the batched engine.
 
-    With `whole_channels` a unit is a channel (the second axis), and all of it is dropped.
+    With `whole_channels`, a unit is a channel (the second axis), dropped as a whole.
     """
 
     def __init__(self, p: float, generator: torch.Generator, *, whole_channels: bool = False) -> None:
@@ -41,7 +41,7 @@ class StreamedDropout(nn.Module):
 
 
 def dropped_units(shape: Sequence[int], *, whole_channels: bool) -> tuple[int, ...]:
-    """The shape of what is dropped one by one of a row, of rows of this shape [B, ...]."""
+    """The shape of a row's units, each dropped or kept as one, for rows of shape [B, ...]."""
     return tuple(shape[1:2] if whole_channels else shape[1:])
 
 
@@ -87,13 +87,13 @@ def _pool(layer: Pool) -> nn.Module:
 
 
 def _at_positions(module: nn.Module, row: tuple[int, ...]) -> nn.Module:
-    """The module given rows of this shape and giving them flat again, its parameters named as ever."""
+    """The module, changed to take flat rows, view them in this shape, and give flat rows; its parameters keep their names."""
     module.register_forward_pre_hook(lambda _, x: (x[0].unflatten(1, row),))
     module.register_forward_hook(lambda _, __, h: h.flatten(1))
     return module
 
 
-# How each kind of layer is written in PyTorch, given the run's dropout stream.
+# For each kind of layer, PyTorch's module, given the run's dropout stream.
 MODULES: Final[Mapping[type[Layer], Callable[[Any, torch.Generator], nn.Module]]] = {
     Linear: lambda layer, _: nn.Linear(layer.inputs, layer.outputs, layer.bias),
     Free: lambda layer, _: Constant(layer.outputs),
@@ -108,42 +108,42 @@ MODULES: Final[Mapping[type[Layer], Callable[[Any, torch.Generator], nn.Module]]
 
 
 def module_of(layers: Layers, dropout: torch.Generator) -> nn.Module:
-    """The network as PyTorch's own modules; its parameters have the names that the description gives them."""
+    """The network as PyTorch's own modules; its parameters have the names that `layers` gives them."""
     match layers:
         case (Module() as layer,):
             return own_module(layer, 0, dropout)
-    # PyTorch's modules draw weights as they are made, which are replaced: the caller's own draws must not hang on that.
+    # PyTorch's constructors draw weights, which are replaced; that must not move the generator that the caller draws from.
     with GLOBAL_GENERATORS, torch.random.fork_rng(devices=[]):
         return nn.Sequential(*(MODULES[type(layer)](layer, dropout) for layer in layers))
 
 
 def own_module(layer: Module, seed: int, dropout: torch.Generator) -> nn.Module:
-    """The module as it is built under `seed`, its masks drawn from the run's own stream."""
+    """The module built under `seed`, with dropout masks from the run's own stream."""
 
-    def streamed(part: nn.Module) -> nn.Module:
+    def streamed_dropout(part: nn.Module) -> nn.Module:
         return StreamedDropout(float(part.p), dropout, whole_channels=type(part) is not nn.Dropout)  # type: ignore[arg-type]
 
-    return with_parts_changed(built(layer, seed), is_dropout, streamed)
+    return replace_parts(built(layer, seed), is_dropout, streamed_dropout)
 
 
-def with_parts_changed(
-    module: nn.Module, concerns: Callable[[nn.Module], bool], change: Callable[[nn.Module], nn.Module]
+def replace_parts(
+    module: nn.Module, is_meant: Callable[[nn.Module], bool], replacement: Callable[[nn.Module], nn.Module]
 ) -> nn.Module:
-    """The same module, with every part that is concerned replaced by what it is changed to."""
+    """The same module, changed in place: every part that is meant gives way to its replacement."""
     for name, part in list(module.named_modules(remove_duplicate=False)):
-        if name and concerns(part):
+        if name and is_meant(part):
             above, _, own = name.rpartition(".")
-            setattr(module.get_submodule(above), own, change(part))
+            setattr(module.get_submodule(above), own, replacement(part))
     return module
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that makes the module what it is: its parameters, and buffers, also those that no state dict has."""
+    """Every tensor of the module: its parameters and its buffers, also those that are left out of a state dict."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def load_tensors(module: nn.Module, values: Mapping[str, Tensor]) -> None:
-    """Put these values into the module's own tensors, in place; the others stay as they are."""
+    """Copy these values into the module's own tensors, in place; its other tensors stay as they are."""
     own = tensors_of(module)
     with torch.no_grad():
         for name, value in values.items():
@@ -151,13 +151,13 @@ def load_tensors(module: nn.Module, values: Mapping[str, Tensor]) -> None:
 
 
 class OwnDraws:
-    """The global generators as one run has them: what it draws hangs on its seed, never on what others draw."""
+    """The global generators as one run sees them: its draws depend on its seed, never on other draws."""
 
     def __init__(self, seed: int, device: torch.device) -> None:
         """
         Args:
-            seed: that they start from.
-            device: whose generator is meant besides the CPU's.
+            seed: to start from.
+            device: its generator is taken as well as the CPU's.
         """
         self.generators = [torch.default_generator]
         if device.type == "cuda":
@@ -166,21 +166,21 @@ class OwnDraws:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Within, this run's; afterwards they are as they were."""
+        """Context manager: the generators are in this run's state; afterwards in their own again."""
         with GLOBAL_GENERATORS:
             before = [each.get_state() for each in self.generators]
-            self._put(self.states)
+            self._set_states(self.states)
             try:
                 yield
             finally:
                 self.states = [each.get_state() for each in self.generators]
-                self._put(before)
+                self._set_states(before)
 
-    def _put(self, states: list[Tensor]) -> None:
+    def _set_states(self, states: list[Tensor]) -> None:
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
 
 
 def draws_globally(layers: Layers) -> bool:
-    """Whether a forward pass through the network draws from PyTorch's global generator."""
+    """True if a forward pass through the network draws from PyTorch's global generator."""
     return any(isinstance(layer, Module) and known(layer).draws_globally for layer in layers)

@@ -1,4 +1,4 @@
-"""What `--dtype` means to an engine: the type that numbers are kept in, and the one that a network computes in."""
+"""The meaning of `--dtype` to an engine: the type that numbers are stored in, and the type that a network computes in."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch import Tensor
 MIXED: Final = "mixed"
 
 
-def kept_in(dtype: str) -> torch.dtype:
-    """The type of weights, gradients, losses and an optimizer's state."""
+def storage_dtype(dtype: str) -> torch.dtype:
+    """The type of weights, gradients, losses and the optimizer's state."""
     return torch.float32 if dtype == MIXED else getattr(torch, dtype)
 
 
-def computing(dtype: str, device: torch.device, *, batched: bool = False) -> AbstractContextManager[object]:
-    """Within, PyTorch's layers compute in the type that serves each best: mixed precision by autocast, in bfloat16.
+def autocast(dtype: str, device: torch.device, *, batched: bool = False) -> AbstractContextManager[object]:
+    """Context manager: under `mixed`, PyTorch's layers compute each in the type that serves it best, bfloat16 or float32.
 
-    bfloat16 has float32's range, so no loss needs scaling as float16's would.
+    bfloat16 has float32's range, so the loss needs no scaling, as it would with float16.
 
     Args:
-        dtype: as `--dtype` says it.
+        dtype: as `--dtype` has it.
         device: of the network.
-        batched: vmap is called within, whose tensors end with the call: a weight is then cast at each use, not once.
+        batched: vmap is called inside. Its tensors end with the call, so a weight is cast at each use and not cached.
 
-    Source: Micikevicius et al. 2018 (weights kept in float32); Kalamkar et al. 2019 (bfloat16 without scaling).
+    Source: Micikevicius et al. 2018 (weights stored in float32); Kalamkar et al. 2019 (bfloat16 without scaling).
     """
     if dtype != MIXED:
         return nullcontext()
@@ -35,11 +35,11 @@ def computing(dtype: str, device: torch.device, *, batched: bool = False) -> Abs
 
 
 def scores_of(module: Callable[[Tensor], Tensor], x: Tensor, dtype: str) -> Tensor:
-    """What a network makes of rows, computed as `--dtype` says it, in the type that losses are computed in."""
-    with computing(dtype, x.device):
-        return in_full(module(x), dtype)
+    """The network's scores for rows, computed as `--dtype` says, in the type that losses are computed in."""
+    with autocast(dtype, x.device):
+        return in_loss_dtype(module(x), dtype)
 
 
-def in_full(scores: Tensor, dtype: str) -> Tensor:
-    """A network's scores in the type that losses are computed in."""
+def in_loss_dtype(scores: Tensor, dtype: str) -> Tensor:
+    """The scores in the type that losses are computed in."""
     return scores.float() if dtype == MIXED else scores

@@ -1,4 +1,4 @@
-"""The rate, and where a schedule cycles it the momentum, of every run at every step.
+"""The learning rate of every run at every step, and the momentum if a schedule cycles it.
 
 Shapes: T steps, R runs.
 """
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from nnlab.catalog.rate_tables import Plateau, lr_table, momentum_table, plateau, warmup_factors
-from nnlab.catalog.schedules import SCHEDULES
-from nnlab.engine.plan import Program
+from nnlab.engine.program import Program
 from nnlab.settings.run_records import Run
 
 
-class Rates:
+class StepRates:
     """The learning rate of every run at every step: tables made by PyTorch's own schedulers, or schedulers that listen."""
 
     def __init__(self, program: Program, runs: tuple[Run, ...]) -> None:
@@ -25,7 +24,7 @@ class Rates:
         length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
         for run in runs:
             schedule, lr, warmup = run.settings.schedule, run.settings.lr, run.settings.warmup
-            if SCHEDULES[schedule.name].listens:
+            if program.listens:
                 self.listening.append(plateau(schedule, lr=lr))
                 self.warmups.append(warmup_factors(program.steps, warmup))
                 continue
@@ -43,17 +42,17 @@ class Rates:
         return self.table_TR[steps, rows]
 
     def momenta_of_steps(self, first: int, num_steps: int, rows: list[int]) -> Tensor | None:
-        """The same of the momentum, where the schedule cycles it."""
+        """Momenta [num_steps, R], likewise; None if the schedule does not cycle the momentum."""
         return None if self.momentum_TR is None else self.momentum_TR[first : first + num_steps, rows]
 
     def listen(self, rows: list[int], losses: list[float], epoch: int) -> None:
-        """Tell schedulers that listen how the epoch went for each of these runs."""
+        """Give the schedulers that listen each run's loss at the end of the epoch."""
         if self.listening and epoch:
             for row, loss in zip(rows, losses, strict=True):
                 self.listening[row].step(loss)
 
     def next_rates(self, rows: list[int], steps_done: int) -> list[float]:
-        """The rate of each of these runs' next step; at the end, the last step's."""
+        """The rate of each run's next step; at the end, that of the last step."""
         if self.table_TR is None:
             warmups = [self.warmups[row] for row in rows]
             at = min(steps_done, len(warmups[0]) - 1)

@@ -1,4 +1,4 @@
-"""Recurrent layers as PyTorch's own modules: what the plain loop trains.
+"""Recurrent layers as PyTorch's own modules, for the plain loop and for vmap.
 
 Shapes: B rows, T steps, C inputs a step, H hidden units, S directions.
 """
@@ -15,14 +15,14 @@ from nnlab.networks.recurrent import Kind, Recurrent
 
 
 def _series(layer: Recurrent, x: Tensor) -> Tensor:
-    """Flat rows as series, [B, T, C]."""
+    """A view of flat rows as series [B, T, C]."""
     if layer.channels_first:
         return torch.unflatten(x, 1, (layer.inputs, layer.steps)).transpose(1, 2)
     return torch.unflatten(x, 1, (layer.steps, layer.inputs))
 
 
 def _flat(layer: Recurrent, states: Tensor, last: Tensor) -> Tensor:
-    """What is handed on, a row each: all states [B, T, S H], or the last ones [S, B, H]."""
+    """The layer's output as flat rows: all states [B, T, S H], or only the last [S, B, H]."""
     return states.flatten(1) if layer.read == "all" else last.transpose(0, 1).flatten(1)
 
 

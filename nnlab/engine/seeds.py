@@ -1,4 +1,4 @@
-"""What the runs of a seed share: how its rows reach them, and their dropout masks.
+"""Data that the runs of a seed share: the rows that they learn from, and their dropout masks.
 
 Shapes: S seeds, R runs, H units out, D features, B rows of a batch.
 """
@@ -12,32 +12,33 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from nnlab.engine.arrays import like, padded
-from nnlab.engine.kernels.table import Kernel, LinearKernel
+from nnlab.engine.arrays import padded_like, padded_zeros
+from nnlab.engine.kernels.linear import LinearKernel
+from nnlab.engine.kernels.site import Kernel
 
-# Numbers that the runs of a seed would be given, from which a product more for each seed costs less than copying them (measured, on
-# a CPU; an accelerator, where it is calls that cost, copies).
+# Numbers to be copied for the runs of a seed, from which one more product for each seed costs less than copying them. Measured on a
+# CPU; an accelerator always copies, since there the calls cost more.
 _WORTH_A_PRODUCT: Final = 30_000
 
 
-def from_seeds(network: list[Kernel], seed_of_run: Tensor, width: int) -> list[Kernel]:
-    """The network behind a kernel, or with a first layer, that takes a block of rows for each seed, [S, D, B].
+def network_of_seeds(network: list[Kernel], seed_of_run: Tensor, width: int) -> list[Kernel]:
+    """The network changed to take a block of rows for each seed, [S, D, B]: by a kernel before it, or by another first layer.
 
     Args:
-        network: its kernels, which take a block for each run.
-        seed_of_run: the place of each run's seed among the blocks, [R].
+        network: kernels that take a block for each run.
+        seed_of_run: the position of each run's seed among the blocks, [R].
         width: B.
     """
     first, spans = network[0], _spans(seed_of_run)
     if isinstance(first, LinearKernel) and len(spans) > 1 and seed_of_run.device.type == "cpu":
-        num_given = len(seed_of_run) // len(spans) * first.layer.inputs * width
-        if num_given >= _WORTH_A_PRODUCT:
+        num_copied = len(seed_of_run) // len(spans) * first.layer.inputs * width
+        if num_copied >= _WORTH_A_PRODUCT:
             return [LinearOfSeeds(first, spans), *network[1:]]
     return [RowsOfRuns(seed_of_run), *network]
 
 
 def _spans(seed_of_run: Tensor) -> list[tuple[int, slice]]:
-    """The runs of a seed, wherever they stand side by side."""
+    """For each stretch of runs of one seed that stand side by side: the seed, and the stretch."""
     seeds = seed_of_run.tolist()
     found = []
     for seed, group in groupby(range(len(seeds)), key=seeds.__getitem__):
@@ -47,7 +48,7 @@ def _spans(seed_of_run: Tensor) -> list[tuple[int, slice]]:
 
 
 class RowsOfRuns:
-    """Every run's rows: a copy of its seed's, or where all runs have one seed a view of them."""
+    """Every run's rows: a copy of its seed's, or, if all runs have one seed, a view of them."""
 
     def __init__(self, seed_of_run: Tensor) -> None:
         self.seed_of_run = seed_of_run
@@ -60,7 +61,7 @@ class RowsOfRuns:
         if self.only is not None:
             return x[self.only].expand(num_runs, -1, -1)
         if self.rows is None:
-            self.rows = padded(num_runs, *x.shape[1:], dtype=x.dtype, device=x.device)
+            self.rows = padded_zeros(num_runs, *x.shape[1:], dtype=x.dtype, device=x.device)
         return torch.index_select(x, 0, self.seed_of_run, out=self.rows)
 
     def backward(self, d: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class RowsOfRuns:
 
 
 class LinearOfSeeds:
-    """A first layer whose runs of one seed multiply the same rows: no row is copied for any run, and a cache has room for more."""
+    """A first layer in which the runs of one seed multiply the same rows: nothing is copied, which leaves more of the cache free."""
 
     def __init__(self, layer: LinearKernel, spans: list[tuple[int, slice]]) -> None:
         self.z = layer.z
@@ -86,10 +87,10 @@ class LinearOfSeeds:
 
 
 class SharedMasks:
-    """Dropout masks, drawn once a seed from its own stream.
+    """Dropout masks, drawn once for each seed from its own stream.
 
-    An object of its own, so that no layer that draws them holds on to the population that holds the layer: a circle stays in memory
-    until Python looks for circles, and a worker with a dozen large tensors to a tile seldom has it look.
+    This is an object of its own so that a layer that draws masks need not hold the population, which holds the layer. Such a circle
+    stays in memory until Python's collector finds it, and that seldom runs in a worker with only a dozen large tensors to a tile.
 
     Attributes:
         streams: of the seeds.
@@ -100,7 +101,7 @@ class SharedMasks:
 
     def __call__(self, x: Tensor, p: float) -> Tensor:
         """Masks for `x` [R, H, B], 0 or 1 / (1 - p), in its layout."""
-        mask = like(x)
+        mask = padded_like(x)
         kept = {
             seed: torch.rand(*x.shape[1:], generator=self.streams[seed], dtype=torch.float64) >= p
             for seed in {seed for seed, _ in self.spans}

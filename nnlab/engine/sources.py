@@ -1,6 +1,8 @@
-"""The data of every run: loaded once a specification, divided once a seed, put on the device once a tile."""
+"""The data of every run: loaded once for each data set, divided once for each seed, copied to the device once for each tile."""
 
 from __future__ import annotations
+
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -10,26 +12,27 @@ from nnlab.data.dataset import Dataset
 from nnlab.data.loading import load
 from nnlab.data.parts import Part, Parts, class_weights, divide, parse_outliers
 from nnlab.data.splits import parse_split
-from nnlab.engine.arrays import wide
-from nnlab.engine.evaluate import TargetUnit
-from nnlab.engine.fit import TileData
-from nnlab.engine.plan import Program, Shape, Tile
-from nnlab.engine.precision import kept_in
-from nnlab.engine.rows import PartArrays
+from nnlab.engine.arrays import wide_dtype
+from nnlab.engine.plan import Tile
+from nnlab.engine.precision import storage_dtype
+from nnlab.engine.program import Division, Program, Shape
+from nnlab.engine.rows import PartArrays, TargetUnit, TileData
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
 
-_LOADED_BY = ("data", "target", "task", "missing", "split")
-_DIVIDED_BY = (*_LOADED_BY, "validation", "test", "standardize", "label_noise", "outliers", "class_weights")
+_loading_values = attrgetter("data", "target", "task", "missing", "split")  # the settings that decide what is loaded
 
 
 class Sources:
-    """What the runs of an experiment learn from. Loaded and divided by one thread; `tile_data`, which only reads, by any."""
+    """The data that the runs of an experiment learn from.
+
+    One thread loads and divides them. Any thread may then call `tile_data`, which only reads.
+    """
 
     def __init__(self, dataset: Dataset | None = None) -> None:
         """
         Args:
-            dataset: what every run learns from; None loads what each run's settings name.
+            dataset: for every run; None loads the data set that each run's settings name.
         """
         self._dataset = dataset
         self._datasets: dict[tuple[object, ...], Dataset] = {}
@@ -39,7 +42,7 @@ class Sources:
         """The data set that the settings name, loaded once."""
         if self._dataset is not None:
             return self._dataset
-        key = tuple(getattr(settings, name) for name in _LOADED_BY)
+        key = _loading_values(settings)
         if key not in self._datasets:
             self._datasets[key] = load(
                 settings.data,
@@ -51,9 +54,9 @@ class Sources:
         return self._datasets[key]
 
     def parts(self, settings: RunSettings, seed: int) -> Parts:
-        """The data divided by the seed's split stream."""
+        """The data, divided by the seed's split stream."""
         raw = settings.loss is not None and loss_named(settings.loss).raw_targets
-        key = (seed, raw, *(getattr(settings, name) for name in _DIVIDED_BY))
+        key = seed, raw, Division.of(settings)
         if key not in self._parts:
             self._parts[key] = divide(
                 self.dataset(settings),
@@ -69,7 +72,7 @@ class Sources:
         return self._parts[key]
 
     def shape(self, run: Run) -> Shape:
-        """What the data say of a run's program."""
+        """The sizes that the data give a run's program."""
         dataset, parts = self.dataset(run.settings), self.parts(run.settings, run.seed)
         return Shape(
             task=dataset.task,
@@ -83,20 +86,20 @@ class Sources:
     def tile_data(self, tile: Tile, device: torch.device) -> TileData:
         """The parts of every seed of the tile, stacked, on the device."""
         program = tile.program
-        each = [self.parts(program.settings, seed) for seed in tile.seeds]
+        each = [self.parts(tile.runs[0].settings, seed) for seed in tile.seeds]  # divided alike for all of its runs
         val = [parts.val for parts in each if parts.val is not None]
         test = [parts.test for parts in each if parts.test is not None]
-        balanced = program.settings.class_weights == "balanced"
         return TileData(
-            train=_stacked(program, [parts.train for parts in each], device, balanced=balanced),
-            val=_stacked(program, val, device) if val else None,
-            test=_stacked(program, test, device) if test else None,
+            train=_stack(program, [parts.train for parts in each], device, balanced=program.balances_classes),
+            val=_stack(program, val, device) if val else None,
+            test=_stack(program, test, device) if test else None,
             unit=_unit(each, device) if program.shape.task == "regression" else None,
         )
 
 
-def _stacked(program: Program, parts: list[Part], device: torch.device, *, balanced: bool = False) -> PartArrays:
-    dtype = kept_in(program.settings.dtype)
+def _stack(program: Program, parts: list[Part], device: torch.device, *, balanced: bool = False) -> PartArrays:
+    """One part of all seeds on the device; if balanced, every class of a seed's part gets the same total weight."""
+    dtype = storage_dtype(program.dtype)
     y = torch.from_numpy(np.stack([part.y for part in parts]))
     weights = None
     if balanced:
@@ -112,7 +115,8 @@ def _stacked(program: Program, parts: list[Part], device: torch.device, *, balan
 
 
 def _unit(each: list[Parts], device: torch.device) -> TargetUnit:
-    dtype = wide(device)
+    """The standardisation of each seed's targets."""
+    dtype = wide_dtype(device)
     return TargetUnit(
         mean=torch.tensor([parts.preprocessing.target_mean for parts in each], dtype=dtype, device=device),
         scale=torch.tensor([parts.preprocessing.target_scale for parts in each], dtype=dtype, device=device),

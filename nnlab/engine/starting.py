@@ -1,4 +1,4 @@
-"""The weights that a run starts from: a pure function of its seed, its init, its network and, for LSUV, its data.
+"""The starting weights of a run: a pure function of its seed, its init, its network and, for LSUV, its data.
 
 Shapes: N rows, D features.
 """
@@ -19,32 +19,44 @@ from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream, stream_seed
 from nnlab.core.spelling import mention
 from nnlab.engine.modules import MODULES, module_of, own_module, tensors_of
-from nnlab.engine.plan import Program, gain_activation
-from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Parameter, Residual, parameters
+from nnlab.engine.program import Program
+from nnlab.networks.layers import (
+    Activate,
+    Dropout,
+    Free,
+    Layer,
+    Layers,
+    Linear,
+    Norm,
+    Parameter,
+    Residual,
+    activation_of,
+    parameters,
+)
 from nnlab.networks.module_layer import Module, seeded
 from nnlab.networks.spatial_layers import Conv, Pool
 from nnlab.settings.run_records import Run
 
-_MOST_ROWS = 1000  # that a data-dependent init looks at
+_MOST_ROWS = 1000  # that a data-dependent init measures
 
-Weights = dict[str, Tensor]
+NamedTensors = dict[str, Tensor]
 
 
-def starting_weights(program: Program, run: Run, x_ND: Tensor) -> Weights:
-    """The starting parameters of one run, float64 on the CPU; of an `nn.Module` also what else it holds, as it is built.
+def starting_weights(program: Program, run: Run, x_ND: Tensor) -> NamedTensors:
+    """The starting parameters of one run, float64 on the CPU; for an `nn.Module` also its other tensors, as built.
 
     Args:
         program: the network.
         run: its seed and init.
-        x_ND: the training part's inputs, which only a data-dependent init looks at.
+        x_ND: the training part's inputs, for a data-dependent init.
     """
     entry = init_named(run.settings.init)
-    as_built = _built(program.layers, run.seed) if entry.built or _is_module(program.layers) else {}
-    weights = as_built if entry.built else _drawn(program, run, entry, as_built)
+    as_built = _tensors_as_built(program.layers, run.seed) if entry.built or _is_module(program.layers) else {}
+    weights = as_built if entry.built else _draw(program, run, entry, as_built)
     if entry.rescale is not None:
-        # A copy of its own: a product's last bit may hang on where in a tile's data the rows lie.
+        # A copy: a product's last bit may depend on where in a tile's data the rows lie.
         x_ND = x_ND[:_MOST_ROWS].to("cpu", torch.float64, copy=True)
-        _through(program.layers, x_ND, weights, "", entry.rescale)
+        _pass_through(program.layers, x_ND, weights, "", entry.rescale)
     return weights
 
 
@@ -52,8 +64,8 @@ def _is_module(layers: Layers) -> bool:
     return any(isinstance(layer, Module) for layer in layers)
 
 
-def _built(layers: Layers, seed: int) -> Weights:
-    """What PyTorch's own modules hold when their constructors have drawn from the seed's init stream: parameters first."""
+def _tensors_as_built(layers: Layers, seed: int) -> NamedTensors:
+    """The tensors of PyTorch's own modules, built by constructors that draw from the seed's init stream; parameters first."""
     init = stream_seed(seed, "init")
     match layers:
         case (Module() as layer,):
@@ -66,20 +78,22 @@ def _built(layers: Layers, seed: int) -> Weights:
     return {name: exact[name] for name in dict.fromkeys([*trained, *exact])}
 
 
-def _drawn(program: Program, run: Run, entry: Init, as_built: Weights) -> Weights:
-    """Parameters drawn from the seed's init stream, in the network's order; the rest as built."""
+def _draw(program: Program, run: Run, entry: Init, as_built: NamedTensors) -> NamedTensors:
+    """Draw the parameters from the seed's init stream, in the network's order; the other tensors are as built."""
     values = key_values(entry.function, run.settings.init, what=mention("init"))
-    values = resolve_gain(values, gain_activation(program.layers))
+    # The activation that `gain=auto` follows.
+    activation = activation_of(program.layers)
+    values = resolve_gain(values, "identity" if activation is None else str(activation))
     generator = stream(run.seed, "init")
-    drawn: Weights = {}
-    # All weights before all biases: an init that draws its biases then starts from the same weights' draws as one that does not.
+    drawn: NamedTensors = {}
+    # All weights before all biases: so inits that draw biases and inits that don't start from the same draws for the weights.
     for parameter in sorted(parameters(program.layers), key=lambda parameter: parameter.law == "bias"):
         match parameter.law:
             case "weight":
                 weight = entry.function(parameter.shape, generator=generator, **values)
-                drawn[parameter.name] = weight * _own_bound(parameter, entry)
+                drawn[parameter.name] = weight * _bound_factor(parameter, entry)
             case "bias" if entry.bias is not None:
-                drawn[parameter.name] = entry.bias(parameter.weight_shape, generator) * _own_bound(parameter, entry)
+                drawn[parameter.name] = entry.bias(parameter.weight_shape, generator) * _bound_factor(parameter, entry)
             case "ones":
                 drawn[parameter.name] = torch.ones(parameter.shape, dtype=torch.float64)
             case "built":
@@ -91,21 +105,25 @@ def _drawn(program: Program, run: Run, entry: Init, as_built: Weights) -> Weight
     }
 
 
-def _own_bound(parameter: Parameter, entry: Init) -> float:
-    """The factor that gives PyTorch's default law its bound, where that is not 1 / sqrt(fan_in): in recurrent layers."""
+def _bound_factor(parameter: Parameter, entry: Init) -> float:
+    """The factor that gives PyTorch's default law its bound in recurrent layers, where it is not 1 / sqrt(fan_in); else 1."""
     if parameter.torch_bound is None or entry.function is not torch_default:
         return 1.0
     return parameter.torch_bound * math.sqrt(fans(parameter.weight_shape)[0])
 
 
-def _through(layers: Layers, x: Tensor, weights: Weights, prefix: str, rescale: Callable[[Tensor], Tensor]) -> Tensor:
-    """Pass rows through the layers, rescaling each weight in place by what its own output measures."""
+def _pass_through(
+    layers: Layers, x: Tensor, weights: NamedTensors, prefix: str, rescale: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Pass rows through the layers; rescale each weight in place by the standard deviation of its own output. Return the output."""
     for index, layer in enumerate(layers):
-        x = _through_layer(layer, x, weights, f"{prefix}{index}", rescale)
+        x = _pass_through_layer(layer, x, weights, f"{prefix}{index}", rescale)
     return x
 
 
-def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale: Callable[[Tensor], Tensor]) -> Tensor:
+def _pass_through_layer(
+    layer: Layer, x: Tensor, weights: NamedTensors, name: str, rescale: Callable[[Tensor], Tensor]
+) -> Tensor:
     match layer:
         case Linear():
             weight = weights[f"{name}.weight"]
@@ -128,8 +146,8 @@ def _through_layer(layer: Layer, x: Tensor, weights: Weights, name: str, rescale
         case Dropout():
             return x
         case Residual(inner):
-            return x + _through(inner, x, weights, f"{name}.inner.", rescale)
+            return x + _pass_through(inner, x, weights, f"{name}.inner.", rescale)
         case _:
             raise UsageError(
-                f"{mention('init', 'lsuv')} measures what layers of weights give, and has no rule for {type(layer).__name__}."
+                f"{mention('init', 'lsuv')} measures the outputs of layers with weights, and has no rule for {type(layer).__name__}."
             )

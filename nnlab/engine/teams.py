@@ -1,8 +1,8 @@
-"""Who trains tiles: processes or threads, one a core, each computing on its core alone.
+"""The workers that train tiles: processes or threads, one for each core, each computing on its core alone.
 
-Processes where a fork is safe, threads elsewhere. The interpreter runs one thread at a time, and small operations spend long in it:
-two threads took a tenth longer than two processes for wide layers, four tenths longer for narrow ones (measured).
-Forked workers find runs, data and libraries in memory that they share with this process; only results are sent.
+Processes if a fork is safe, else threads. The interpreter runs one thread at a time, and small operations spend much of their time in
+it: two threads took a tenth longer than two processes for wide layers, four tenths longer for narrow ones (measured). Forked workers
+find runs, data and libraries in memory that they share with this process; only results are sent back.
 """
 
 from __future__ import annotations
@@ -17,55 +17,50 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final, TextIO, TypeVar
 
 import torch
 
 from nnlab.engine import looped
-from nnlab.engine.device import one_core
-from nnlab.engine.fit import FitOptions, Watch, fit
+from nnlab.engine.device import use_one_core
+from nnlab.engine.fit import fit
 from nnlab.engine.halving import fit_in_memory
+from nnlab.engine.hooks import FitOptions, Hooks
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile
 from nnlab.engine.sources import Sources
 
-Pool = TypeVar("Pool", bound=Executor)
+E = TypeVar("E", bound=Executor)
 _PR_SET_PDEATHSIG: Final = 1  # of linux/prctl.h
 _SENT_BY_PEOPLE: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Tiles to be trained, and how.
-
-    Attributes:
-        keep_weights: finished runs carry their parameters.
-        watch: a probe, called at every epoch's end.
-    """
+    """Tiles to be trained, and how."""
 
     tiles: Sequence[Tile]
     sources: Sources
     device: torch.device
-    keep_weights: bool
-    watch: Watch | None
+    hooks: Hooks
 
-    def tile(self, index: int, *, is_stopped: Callable[[], bool], on_epoch: Callable[[int], None]) -> Trained:
-        """Train one tile."""
+    def train(self, index: int, is_stopped: Callable[[], bool]) -> TileResult:
+        """Train the tile of this index; `is_stopped` is asked whether to give up."""
         tile, halved = self.tiles[index], list[int]()
-        options = FitOptions(self.device, is_stopped, self.keep_weights, self.watch, on_epoch)
-        train = looped.fit if tile.program.settings.engine == "loop" else fit
+        trainer = looped.fit if tile.program.engine == "loop" else fit
         data = self.sources.tile_data(tile, self.device)
-        return Trained(fit_in_memory(tile, data, options, train, halved.append), halved)
+        options = FitOptions(self.device, self.hooks, is_stopped)
+        return TileResult(fit_in_memory(tile, data, options, trainer, halved.append), halved)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TileResult:
     """A tile that is over.
 
     Attributes:
-        halved: of each group that took more memory than there was, how many runs it had.
+        halved: for each group of runs that took too much memory, its number of runs.
     """
 
     runs: Sequence[Fitted]
@@ -77,36 +72,30 @@ class Team:
     """Workers, each with a core of its own.
 
     Attributes:
-        begin: has the tile of this index trained.
-        result: what came of it.
-        stop: has all of them give up at their next step.
-        num_ended: epochs of runs that have ended since it was asked last; always 0 where the workers tell of them themselves.
+        begin: starts training the tile of this index.
+        result: the result of what `begin` returned, or its error.
+        stop: makes all of them give up at their next step.
+        num_ended: epochs of runs that have ended since the last call; always 0 if the workers call `on_epoch` themselves.
     """
 
     begin: Callable[[int], Future[Any]]
-    result: Callable[[Future[Any]], Trained]
+    result: Callable[[Future[Any]], TileResult]
     stop: Callable[[], None]
     num_ended: Callable[[], int] = lambda: 0
 
 
-def team(work: Work, size: int, on_epoch: Callable[[int], None]) -> AbstractContextManager[Team]:
-    """Within, workers are there.
-
-    Args:
-        work: what they do.
-        size: how many, where there are as many tiles.
-        on_epoch: told by threads, from any of them, how many runs have just ended an epoch.
-    """
+def team(work: Work, size: int) -> AbstractContextManager[Team]:
+    """Context manager: workers for this work, `size` of them, or as many as there are tiles if those are fewer."""
     size = min(size, len(work.tiles))
-    return _processes(work, size) if size > 1 and _may_fork() else _threads(work, max(size, 1), on_epoch)
+    return _processes(work, size) if size > 1 and _may_fork() else _threads(work, max(size, 1))
 
 
 def _may_fork() -> bool:
-    """Whether workers can be forked.
+    """True if workers can be forked.
 
-    Where there is an accelerator, a fork leaves PyTorch's autograd unusable, and Apple's libraries do not survive one at all. What is
-    a worker of somebody's pool itself may have no children; where a program has threads of its own, one of them may hold a lock that
-    its copy would wait for; and some sandboxes have no semaphores.
+    After a fork beside an accelerator, PyTorch's autograd is unusable, and Apple's libraries do not survive a fork at all. A daemonic
+    process, such as a worker of another pool, may have no children. In a program with threads of its own, one of them may hold a lock
+    that its copy would wait for. And some sandboxes have no semaphores.
     """
     return (
         sys.platform == "linux"
@@ -127,32 +116,30 @@ def _has_semaphores() -> bool:
 
 
 @contextmanager
-def _threads(work: Work, size: int, on_epoch: Callable[[int], None]) -> Iterator[Team]:
+def _threads(work: Work, size: int) -> Iterator[Team]:
+    """Context manager: a team of threads."""
     stop = threading.Event()
-
-    def train(index: int) -> Trained:
-        return work.tile(index, is_stopped=stop.is_set, on_epoch=on_epoch)
-
-    with _closing(ThreadPoolExecutor(size, thread_name_prefix="tile", initializer=one_core)) as pool:
-        yield Team(lambda index: pool.submit(train, index), lambda future: future.result(), stop.set)
+    with _shut_down(ThreadPoolExecutor(size, thread_name_prefix="tile", initializer=use_one_core)) as pool:
+        yield Team(lambda index: pool.submit(work.train, index, stop.is_set), lambda future: future.result(), stop.set)
 
 
 @contextmanager
 def _processes(work: Work, size: int) -> Iterator[Team]:
+    """Context manager: a team of forked processes."""
     context = multiprocessing.get_context("fork")
     ended = context.RawArray(ctypes.c_int64, len(work.tiles))
     worker = _Worker(work, context.RawValue(ctypes.c_bool, False), ended)
-    told = 0
+    counted = 0
 
     def num_ended() -> int:
-        nonlocal told
-        before, told = told, sum(ended)
-        return told - before
+        nonlocal counted
+        before, counted = counted, sum(ended)
+        return counted - before
 
-    with _closing(ProcessPoolExecutor(size, context, initializer=worker.settle)) as pool:
+    with _shut_down(ProcessPoolExecutor(size, context, initializer=worker.settle)) as pool:
         _fork(pool)
         yield Team(
-            lambda index: pool.submit(_train, index),
+            lambda index: pool.submit(_train_here, index),
             lambda future: pickle.loads(future.result()),
             worker.stop,
             num_ended,
@@ -160,13 +147,13 @@ def _processes(work: Work, size: int) -> Iterator[Team]:
 
 
 def _fork(pool: ProcessPoolExecutor) -> None:
-    """Have the workers there, all or none. What a terminal sends meanwhile waits until they know what to do about it."""
+    """Start all the pool's workers, or none. Signals from the terminal are held back until the workers have set up their handling."""
     others = multiprocessing.active_children()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SENT_BY_PEOPLE)
     try:
         pool.submit(int)
     except BaseException:
-        # One fork failed: the pool does not know of those that did not, and would never end them.
+        # One fork failed: the pool does not know of those that succeeded, and would never end them.
         for child in set(multiprocessing.active_children()) - set(others):
             child.kill()
             child.join()
@@ -176,8 +163,8 @@ def _fork(pool: ProcessPoolExecutor) -> None:
 
 
 @contextmanager
-def _closing(pool: Pool) -> Iterator[Pool]:
-    """The pool; at the end nothing of it is left, and what was not begun is not begun any more."""
+def _shut_down(pool: E) -> Iterator[E]:
+    """Context manager: the pool; at the end tasks not yet begun are cancelled, and its workers are gone."""
     try:
         yield pool
     finally:
@@ -186,65 +173,73 @@ def _closing(pool: Pool) -> Iterator[Pool]:
 
 @dataclass(frozen=True)
 class _Worker:
-    """What a worker has at hand, and what it shares with the process that it was forked from.
+    """The work of a forked process, and the memory that it shares with the process that forked it.
 
     Attributes:
-        stopped: memory that all of them see.
-        ended: for each tile, how many epochs of its runs have ended; likewise. Only the worker that trains it writes there, so that
-            none can die with a lock in its hand.
+        stopped: true once all workers are to give up.
+        ended: for each tile, the epochs of its runs that have ended. Only the worker that trains the tile writes there, so there is
+            no lock that a worker could die holding.
     """
 
     work: Work
-    stopped: Any  # ctypes' types have no names to be written here
+    stopped: Any  # ctypes' types have no public names
     ended: Any
 
     def settle(self) -> None:
-        """Begin as a worker."""
-        # Ctrl-C reaches every process of the terminal; what is to be done about it, the first of them says.
+        """Set up the process in which this is called as a worker."""
+        global _this_worker
+        # Ctrl-C reaches every process of the terminal; the process that forked them decides what to do about it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SENT_BY_PEOPLE)
-        # No worker outlives a process that is killed and can't say so.
+        # If that process is killed and can't tell its workers, the system kills them too.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # Streams of its own: the locks of the others may have been held by another thread at the fork, such as the progress bar's.
-        sys.stdout, sys.stderr = _own(sys.__stdout__), _own(sys.__stderr__)
-        one_core()
-        _HERE.append(self)
+        # Streams of its own: at the fork, another thread, such as the progress bar's, may have held the locks of the old ones.
+        sys.stdout, sys.stderr = _own_stream(sys.__stdout__), _own_stream(sys.__stderr__)
+        use_one_core()
+        _this_worker = self
 
-    def train(self, index: int) -> Trained:
+    def train(self, index: int) -> TileResult:
+        """Train the tile of this index, counting ended epochs in shared memory: a callback would run in this process only."""
+
         def count(num_runs: int) -> None:
             self.ended[index] += num_runs
 
-        return self.work.tile(index, is_stopped=lambda: bool(self.stopped.value), on_epoch=count)
+        work = replace(self.work, hooks=replace(self.work.hooks, on_epoch=count))
+        return work.train(index, lambda: bool(self.stopped.value))
 
     def stop(self) -> None:
+        """Make all workers give up at their next step."""
         self.stopped.value = True
 
 
-_HERE: Final[list[_Worker]] = []  # in a forked process its worker; elsewhere none
+# The worker of this process; None in a process that is not one. A pool sends tasks to its processes by pickling, and the work with all
+# its data must not be pickled: it is there already, inherited through the fork. A task needs a module-level name to find it by.
+_this_worker: _Worker | None = None
 
 
-def _train(index: int) -> bytes:
-    """In a forked process: the tile trained. As bytes, since multiprocessing would put every tensor into shared memory."""
+def _train_here(index: int) -> bytes:
+    """Train a tile in a forked process; return the result as bytes, since multiprocessing would put each tensor into shared memory."""
+    assert _this_worker is not None
     try:
-        return pickle.dumps(_HERE[0].train(index))
+        return pickle.dumps(_this_worker.train(index))
     except Exception as error:
-        if _travels(error):
+        if _can_be_sent(error):
             raise
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
-def _travels(error: Exception) -> bool:
-    """Whether the error arrives as it is sent: some exceptions can't be made again from what they keep."""
+def _can_be_sent(error: Exception) -> bool:
+    """True if the error arrives as it is sent: some exceptions can't be rebuilt from what they store."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever a person's own class does
+    except Exception:  # noqa: BLE001 - a person's own class may raise anything
         return False
     return True
 
 
-def _own(stream: TextIO | None) -> TextIO | None:
-    """A stream to the same place, without the other's lock; none where there is none."""
+def _own_stream(stream: TextIO | None) -> TextIO | None:
+    """A new stream to the same place, without the other's lock; None if there is none."""
     if stream is None:
         return None
     try:

@@ -1,24 +1,26 @@
-"""What a command without runs leaves behind: a few tables and the manifest, in one directory."""
+"""The files of a command without runs: a few tables and the manifest, in one directory."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from nnlab import __version__
-from nnlab.experiments.manifests import begun
-from nnlab.settings import Settings
+from nnlab.experiments.manifests import new_manifest
+from nnlab.settings import OutputSettings, Settings
 from nnlab.settings.given import Given
-from nnlab.storage.directory import Results, directory_for, open_results
+from nnlab.storage.directory import directory_for, open_results
 from nnlab.storage.manifest import Manifest, library_versions, utc_now, write_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
     from pydantic import JsonValue
 
-S = TypeVar("S", bound=Settings)
+    from nnlab.experiments.watching import Watcher
 
 GRADCHECK: Final = "gradcheck.csv"
 STEPS: Final = "steps.csv"
@@ -27,20 +29,20 @@ NEURON: Final = "neuron.csv"
 
 
 class Clock:
-    """When a command began, and how long ago that is."""
+    """The time at which a command began, and the seconds since."""
 
     def __init__(self) -> None:
         self.started, self._since = utc_now(), time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the command began."""
         return time.monotonic() - self._since
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is to be written.
+class AnswerFiles:
+    """Tables to be written, and the facts for their manifest.
 
     Attributes:
         command: which one.
@@ -67,37 +69,63 @@ class Answer:
     file_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_answer(answer: Answer, given: Given[S]) -> Results:
-    """Write the tables and the manifest; where they are."""
+def write_files(files: AnswerFiles, given: Given[Settings, OutputSettings], watcher: Watcher) -> Path:
+    """Write the tables and the manifest; return their directory."""
     from nnlab.storage.csv_files import write_csv
 
-    path = directory_for(answer.command, answer.words, answer.identity, given.output)
-    with open_results(path, answer.identity, fresh=given.output.fresh) as results:
-        for name, table in answer.tables.items():
+    path = directory_for(files.command, files.words, files.identity, given.output)
+    with open_results(path, files.identity, fresh=given.output.fresh) as results:
+        for name, table in files.tables.items():
             write_csv(path / name, table)
-        write_manifest(path, _manifest(answer, given))
-    return results
+        write_manifest(path, _manifest(files, given))
+    if results.set_aside is not None:
+        watcher.note(f"The old results are in {results.set_aside}.")
+    return path
 
 
-def _manifest(answer: Answer, given: Given[S]) -> Manifest:
-    manifest = begun(
+def write_files_if_named(
+    command: str,
+    given: Given[Settings, OutputSettings],
+    tables: Mapping[str, pd.DataFrame],
+    notes: Sequence[str],
+    clock: Clock,
+    watcher: Watcher,
+) -> Sequence[str]:
+    """Write an answer that can be computed again in a moment, if the person named a place for it; remarks on the place."""
+    if given.output.out is None and given.output.name is None:
+        return ()
+    files = AnswerFiles(
+        command=command,
+        identity={"the command": command, **given.settings.deciding()},
+        words=(command, ""),
+        tables=tables,
+        torch=version("torch"),
+        started=clock.started,
+        seconds=clock.seconds,
+        notes=notes,
+    )
+    return [f"Files: {write_files(files, given, watcher)}"]
+
+
+def _manifest(files: AnswerFiles, given: Given[Settings, OutputSettings]) -> Manifest:
+    manifest = new_manifest(
         given,
         given.settings,
-        command=answer.command,
-        identity=answer.identity,
-        dtype=answer.dtype,
-        seeds=answer.seeds,
-        data_hash=answer.data_hash,
-        file_hashes=answer.file_hashes,
+        command=files.command,
+        identity=files.identity,
+        dtype=files.dtype,
+        seeds=files.seeds,
+        data_hash=files.data_hash,
+        file_hashes=files.file_hashes,
     )
     return replace(
         manifest,
-        versions=library_versions(nnlab=__version__, torch=answer.torch),
-        device=answer.device,
+        versions=library_versions(nnlab=__version__, torch=files.torch),
+        device=files.device,
         threads=1,
-        started=answer.started,
+        started=files.started,
         finished=utc_now(),
-        seconds=answer.seconds,
-        notes=tuple(answer.notes),
-        facts=answer.facts,
+        seconds=files.seconds,
+        notes=tuple(files.notes),
+        facts=files.facts,
     )

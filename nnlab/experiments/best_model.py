@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BestModel:
-    """Keeps `model/` the best by a metric, also over several commands; without a validation part, the first."""
+    """Keeps the best model by a metric in `model/`, also over several commands; without a validation part, the first."""
 
     def __init__(self, directory: Path, metric: str, sources: Sources) -> None:
         self.directory, self.metric, self.sources = directory, metric, sources
@@ -23,7 +23,7 @@ class BestModel:
         self.is_there = there is not None
 
     def consider(self, finished: Sequence[Fitted]) -> None:
-        """Save each of these runs that is better than all before."""
+        """Save each of these runs that is better than all before it."""
         from nnlab.analysis.scores import higher_is_better
         from nnlab.experiments.trained import description_of, weights_of
 

@@ -1,6 +1,6 @@
-"""Any study, carried out: plan -> directory -> missing runs -> conclusion -> files.
+"""Carry out any study: plan -> directory -> missing runs -> conclusion -> files.
 
-The record of truth is the journal: a run is in it as soon as its tile is over, and what is in it is never trained again.
+The journal is the record of truth: it holds each run as soon as its tile is over, and no run in it is trained again.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from nnlab import __version__
 from nnlab.core.errors import PartialError
 from nnlab.experiments.best_model import BestModel
-from nnlab.experiments.conclusions import concluded, is_answered
+from nnlab.experiments.conclusions import is_answered, write_conclusion
 from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.manifests import begun
+from nnlab.experiments.manifests import new_manifest
 from nnlab.experiments.study import Facts, Study
-from nnlab.experiments.tuning import tuned, tuning_runs
+from nnlab.experiments.tuning import tune, tuning_runs
 from nnlab.experiments.watching import Watcher
 from nnlab.ingredients.resolve import own_files
-from nnlab.settings import ExperimentSettings
+from nnlab.settings import ExperimentSettings, OutputSettings
 from nnlab.settings.given import Given
-from nnlab.storage.csv_files import TUNING, runs_frame, write_csv
+from nnlab.storage.csv_files import TUNING_CSV, runs_frame, write_csv
 from nnlab.storage.directory import directory_for, open_results
 from nnlab.storage.journal import Journal, journal_row
 from nnlab.storage.manifest import Manifest, library_versions, read_manifest, utc_now, write_manifest
@@ -41,26 +41,50 @@ S = TypeVar("S", bound=ExperimentSettings)
 
 @dataclass(frozen=True)
 class Question(Generic[S]):
-    """What was asked of a study, and all that follows of it without computing.
+    """A question asked of a study, and everything that follows from it without computing.
 
     Attributes:
-        study: which question.
+        study: the kind of question.
         given: what was asked for.
-        experiment: its plan; where rates are tuned, before they are.
+        experiment: its plan; if rates are to be tuned, before that.
         path: the directory of its results.
     """
 
     study: Study[S]
-    given: Given[S]
+    given: Given[S, OutputSettings]
     experiment: Experiment
     path: Path
 
 
-def question(study: Study[S], given: Given[S]) -> Question[S]:
+@dataclass(frozen=True)
+class Completion:
+    """How an experiment ended.
+
+    Attributes:
+        num_runs: runs that were asked for.
+        num_failed: of these, runs that the machine failed.
+        reason: why the first of these failed.
+    """
+
+    num_runs: int
+    num_failed: int = 0
+    reason: str = ""
+
+    @property
+    def failure(self) -> PartialError | None:
+        """What the front end raises once the answer is shown; None if no run failed."""
+        if not self.num_failed:
+            return None
+        return PartialError(
+            f"{self.num_failed} of {self.num_runs} runs failed; the same command tries them again. {self.reason}"
+        )
+
+
+def ask(study: Study[S], given: Given[S, OutputSettings]) -> Question[S]:
     """The plan, and where its results go. Without torch.
 
     Raises:
-        UsageError: settings that can't be what is meant, or do not fit the data.
+        UsageError: settings that can't be what was meant, or do not fit the data.
         DataError: data that can't be used.
     """
     experiment = study.plan(given.settings)
@@ -69,29 +93,27 @@ def question(study: Study[S], given: Given[S]) -> Question[S]:
     return Question(study, given, experiment, path)
 
 
-def carry_out(asked: Question[S], watcher: Watcher) -> PartialError | None:
-    """Answer a question, from the files where they know the answer; its directory then has every file.
-
-    Returns: what is to be raised once the answer is shown: that the machine failed some of the runs.
+def carry_out(question: Question[S], watcher: Watcher) -> Completion:
+    """Answer a question, from the files if they hold the answer; its directory then has every file.
 
     Raises:
-        UsageError: an ingredient that only its first call shows to be wrong, a device that is not there.
+        UsageError: an ingredient whose first call fails, a device that does not exist.
         RefusedError: another process holds the directory, or another experiment's results are in it.
     """
-    experiment, fresh = asked.experiment, asked.given.output.fresh
-    # Where rates are tuned, those runs come first: they decide the others.
+    experiment, fresh = question.experiment, question.given.output.fresh
+    # Tuning runs come first: they decide the rates of the others.
     first = tuning_runs(experiment) if experiment.tuning is not None else experiment.runs
-    # Before there is a directory, so that nothing is left of what is refused; another experiment's, or one that is in
-    # use, refuses before torch is loaded.
-    training = _rehearsed(experiment, first, watcher) if fresh or not asked.path.exists() else None
-    with open_results(asked.path, experiment.identity, fresh=fresh) as results:
+    # Rehearse before the directory is made, so that a refused experiment leaves nothing behind. A directory that exists is
+    # checked first: it may belong to another experiment or process, and that error should not wait for torch.
+    training = _rehearsal(experiment, first, watcher) if fresh or not question.path.exists() else None
+    with open_results(question.path, experiment.identity, fresh=fresh) as results:
         if results.set_aside is not None:
             watcher.note(f"The old results are in {results.set_aside}.")
-        return _Work(asked, experiment, Journal(asked.path), watcher).answer(training)
+        return _Work(question, experiment, Journal(question.path), watcher).answer(training)
 
 
-def _rehearsed(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) -> Training:
-    """The training of these runs, of which it is known that they can be trained."""
+def _rehearsal(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) -> Training:
+    """The training of these runs, after one step of each kind of run has shown that they can be trained."""
     from nnlab.experiments.training import Training
 
     training = Training(runs, experiment.settings, experiment.dataset, probes=experiment.probes)
@@ -99,7 +121,7 @@ def _rehearsed(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) ->
     for choice in training.choices:
         watcher.note(choice.reason)
     settings, machine = experiment.settings, training.machine
-    watcher.spent("torch, and one step of each kind of run")
+    watcher.end_phase("torch, and one step of each kind of run")
     watcher.tell(
         f"engine {settings.engine}, {settings.dtype}, device {machine.device}, threads {machine.threads}, "
         f"runs to train {len(runs)}, tiles {training.num_tiles}"
@@ -107,76 +129,91 @@ def _rehearsed(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) ->
     return training
 
 
+class _Measurement:
+    """Facts measured in a thread beside the runs; begun once the runs are under way, or never."""
+
+    def __init__(self, thread: Executor, measure: Callable[[], Facts]) -> None:
+        self._thread, self._measure = thread, measure
+        self._future: Future[Facts] | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        return self._future is not None
+
+    def begin(self) -> None:
+        """Start measuring."""
+        self._future = self._thread.submit(self._measure)
+
+    def facts(self) -> Facts:
+        """The facts, once they are there."""
+        assert self._future is not None
+        return self._future.result()
+
+
 @dataclass(frozen=True)
 class _Work(Generic[S]):
-    """What is done in a results directory that this process holds; `experiment` is the question's, or that tuned."""
+    """The work in a results directory that this process holds; `experiment` is the question's, its rates tuned if asked for."""
 
-    asked: Question[S]
+    question: Question[S]
     experiment: Experiment
     journal: Journal
     watcher: Watcher
 
     @property
     def path(self) -> Path:
-        return self.asked.path
+        return self.question.path
 
-    def answer(self, training: Training | None) -> PartialError | None:
+    def answer(self, training: Training | None) -> Completion:
         """Tune if asked to, train what is missing, and write the files unless they are there."""
         work, notes = self, tuple[str, ...]()
         if self.experiment.tuning is not None:
-            work, notes = self._tuned(training)
+            work, notes = self._tune(training)
             training = None
-        runs, done = work.experiment.runs, self.journal.done()
+        runs, done = work.experiment.runs, self.journal.finished_run_ids()
         missing = [run for run in runs if run.run_id not in done]
         self.watcher.tell(f"{len(missing)} of {len(runs)} runs to train; they are recorded in {self.journal.path}")
         if missing and training is None:
-            training = _rehearsed(work.experiment, missing, self.watcher)
+            training = _rehearsal(work.experiment, missing, self.watcher)
         if training is not None or not is_answered(work.experiment, read_manifest(self.path)):
-            work._carry_out(training, notes)
-        return self._failure(runs)
+            work._train_and_conclude(training, notes)
+        return self._completion(runs)
 
-    def _failure(self, runs: Sequence[Run]) -> PartialError | None:
-        failed = {run.run_id for run in runs} - self.journal.done()
-        if not failed:
-            return None
-        reason = next(run.reason for run in self.journal.read(failed, curves=False))
-        return PartialError(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again. {reason}")
+    def _completion(self, runs: Sequence[Run]) -> Completion:
+        failed = {run.run_id for run in runs} - self.journal.finished_run_ids()
+        reason = next((run.reason for run in self.journal.read(failed, curves=False)), "")
+        return Completion(len(runs), len(failed), reason)
 
-    def _tuned(self, training: Training | None) -> tuple[_Work[S], tuple[str, ...]]:
-        """The work with each arm at its best rate, found by the tuning runs; and what is to be said of the search."""
+    def _tune(self, training: Training | None) -> tuple[_Work[S], tuple[str, ...]]:
+        """The work with each arm at its best rate, found by the tuning runs; and notes on the search."""
         import pandas as pd
 
-        wanted, done = tuning_runs(self.experiment), self.journal.done()
+        wanted, done = tuning_runs(self.experiment), self.journal.finished_run_ids()
         missing = [run for run in wanted if run.run_id not in done]
         if missing:
-            training = training or _rehearsed(self.experiment, missing, self.watcher)
-            self._train(training, self._begun(read_manifest(self.path)))
-        frame = runs_frame(self.journal, wanted, task=self.experiment.dataset.task, steps_to_threshold={})
-        found = tuned(self.experiment, frame)
-        write_csv(self.path / TUNING, pd.DataFrame(found.rows, dtype=object))
+            training = training or _rehearsal(self.experiment, missing, self.watcher)
+            self._train(training, self._manifest(read_manifest(self.path)))
+        frame = runs_frame(self.journal, wanted, task=self.experiment.dataset.task)
+        found = tune(self.experiment, frame)
+        write_csv(self.path / TUNING_CSV, pd.DataFrame(found.rows, dtype=object))
         return replace(self, experiment=found.experiment), tuple(found.notes)
 
-    def _carry_out(self, training: Training | None, notes: tuple[str, ...]) -> None:
+    def _train_and_conclude(self, training: Training | None, notes: tuple[str, ...]) -> None:
         """Train what is missing, draw the conclusion, write the files."""
         start, old = time.monotonic(), read_manifest(self.path)
-        manifest = self._begun(old)
+        manifest = self._manifest(old)
         facts = {} if old is None else dict(old.facts)
-        with ThreadPoolExecutor(1, thread_name_prefix="beside") as aside:
-            measured: list[Future[Facts]] = []
-
-            def measure() -> None:
-                measured.append(aside.submit(self._measured_beside))
-
+        with ThreadPoolExecutor(1, thread_name_prefix="beside") as thread:
+            measurement = _Measurement(thread, self._measure_beside)
             if training is not None:
-                manifest = self._train(training, manifest, on_begun=measure)
+                manifest = self._train(training, manifest, on_begun=measurement.begin)
                 facts |= {"engines": [choice.reason for choice in training.choices]} if training.choices else {}
             elif old is None or old.finished is None:
-                measure()
-            if measured and self.journal.done():
-                facts |= measured[0].result()
-                self.watcher.spent("what is measured beside the runs")
-        conclusion = concluded(self.asked.study, self.experiment, self.journal, self.path, facts)
-        self.watcher.spent("conclusion and files")
+                measurement.begin()
+            if measurement.has_begun and self.journal.finished_run_ids():
+                facts |= measurement.facts()
+                self.watcher.end_phase("measurements beside the runs")
+        conclusion = write_conclusion(self.question.study, self.experiment, self.journal, self.path, facts)
+        self.watcher.end_phase("conclusion and files")
         spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
         facts |= conclusion.facts
         write_manifest(
@@ -190,14 +227,15 @@ class _Work(Generic[S]):
             ),
         )
 
-    def _measured_beside(self) -> Facts:
+    def _measure_beside(self) -> Facts:
         """The study's own measurements, made while the runs are trained."""
-        import pandas  # noqa: F401 - the conclusion needs it: here it loads in time that is free
+        import pandas  # noqa: F401 - the conclusion needs it; loading it here costs no time
 
-        return self.asked.study.probe(self.experiment)
+        return self.question.study.probe(self.experiment)
 
     def _train(self, training: Training, manifest: Manifest, on_begun: Callable[[], None] = lambda: None) -> Manifest:
-        """Train the missing runs, recording each as it ends; the manifest with what the machine is."""
+        """Train the missing runs, recording each as it ends; return the manifest with what the machine is."""
+        from nnlab.engine.hooks import Hooks
         from nnlab.experiments.training import versions
 
         manifest = replace(
@@ -216,12 +254,11 @@ class _Work(Generic[S]):
                 if best is not None:
                     best.consider(finished)
                 self.journal.append(journal_row(fitted.record) for fitted in finished)
-                progress.finished([fitted.record for fitted in finished])
+                progress.count_finished([fitted.record for fitted in finished])
 
-            training.carry_out(
-                on_finished=record, on_begun=on_begun, on_epoch=progress.advance, keep_weights=best is not None
-            )
-        self.watcher.spent("training")
+            hooks = Hooks(record, on_begun=on_begun, on_epoch=progress.advance, keep_weights=best is not None)
+            training.carry_out(hooks)
+        self.watcher.end_phase("training")
         if not training.halved:
             return manifest
         said = f"Out of memory with {max(training.halved)} runs side by side: they were trained in halves, with the same numbers."
@@ -229,7 +266,7 @@ class _Work(Generic[S]):
         return replace(manifest, notes=(*manifest.notes, said))
 
     def _scores(self) -> Mapping[str, Sequence[float]]:
-        """By arm, what the runs that are recorded already were judged by."""
+        """By arm, the scores of the runs that are recorded already."""
         arms = {run.run_id: run.arm for run in self.experiment.runs}
         scores: dict[str, list[float]] = {}
         for run in self.journal.read(arms, curves=False):
@@ -237,11 +274,11 @@ class _Work(Generic[S]):
             scores.setdefault(arms[run.run_id], []).append(score if isinstance(score, float) else math.nan)
         return scores
 
-    def _begun(self, old: Manifest | None) -> Manifest:
-        """The manifest of this experiment, going on from the one that is there."""
+    def _manifest(self, old: Manifest | None) -> Manifest:
+        """The manifest of this experiment, continuing the one that is there."""
         experiment = self.experiment
-        manifest = begun(
-            self.asked.given,
+        manifest = new_manifest(
+            self.question.given,
             experiment.settings,
             command=experiment.command,
             identity=experiment.identity,

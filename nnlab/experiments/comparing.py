@@ -10,18 +10,16 @@ from pydantic import JsonValue
 
 from nnlab.catalog.losses import loss_named
 from nnlab.catalog.metrics import METRICS
-from nnlab.core.errors import UsageError, did_you_mean
+from nnlab.core.errors import UsageError
 from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
 from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
-from nnlab.experiments.factors import Factor, crossed
-from nnlab.experiments.judging import judged
-from nnlab.experiments.study import Cell, Conclusion, Evidence
+from nnlab.experiments.factors import Factor, cross
+from nnlab.experiments.judging import judge_arms
+from nnlab.experiments.study import Conclusion, Evidence
 from nnlab.ingredients.resolve import complete_settings, digest, identity, settings_and_data, settings_for_data
 from nnlab.settings import CompareSettings, Task
-
-# Losses in their own unit tell nothing between losses.
-OWN_UNITS: Final = ("train_loss", "batch_loss", "val_loss", "test_loss")
+from nnlab.settings.run_records import TableCell
 
 METRIC_OF_TASK: Final[Mapping[Task, str]] = {
     "regression": "val_rmse",
@@ -31,8 +29,13 @@ METRIC_OF_TASK: Final[Mapping[Task, str]] = {
 }
 
 
-def comparison(
-    command: str, factors: Sequence[Factor], settings: CompareSettings, *, probes: int | None = None
+def plan_comparison(
+    command: str,
+    factors: Sequence[Factor],
+    settings: CompareSettings,
+    dataset: Dataset | None = None,
+    *,
+    probes: int | None = None,
 ) -> Experiment:
     """The experiment whose arms are every combination of the factors' levels.
 
@@ -40,15 +43,16 @@ def comparison(
         command: whose it is.
         factors: what is varied; at least one.
         settings: as given; what the arms have in common.
+        dataset: the settings' data, if they are loaded already.
         probes: epochs between probes of the layers; None for none.
 
     Raises:
         UsageError: an arm that can't be trained, fewer than two arms, a baseline that is none of them.
     """
-    complete, dataset = settings_and_data(settings)
+    complete, dataset = settings_and_data(settings, dataset)
     arms = tuple(
         Arm(each.name, settings_for_data(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
-        for each in crossed(factors)
+        for each in cross(factors)
     )
     _check_arms(command, arms, settings)
     decided = [factor.decides for factor in factors]
@@ -94,6 +98,8 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
     Raises:
         UsageError: fewer than two, two that are the same but for their spelling, a baseline that is none of them.
     """
+    from nnlab.analysis.comparisons import check_baseline
+
     if len(arms) < 2:
         raise UsageError(f"`nnlab {command}` compares two arms or more; {len(arms)} given.")
     names = [arm.name for arm in arms]
@@ -103,9 +109,8 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
         if what in seen:
             raise UsageError(f"{seen[what]!r} and {arm.name!r} are the same arm in two spellings. Give it once.")
         seen[what] = arm.name
-    if settings.baseline is not None and settings.baseline not in names:
-        near = did_you_mean(settings.baseline, names)
-        raise UsageError(f"{mention('baseline')} {settings.baseline!r} is no arm.{near} Arms: {', '.join(names)}.")
+    if settings.baseline is not None:
+        check_baseline(settings.baseline, names)
 
 
 def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Dataset) -> None:
@@ -114,7 +119,9 @@ def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Data
     Raises:
         UsageError: the arms are judged by a loss, and each has a unit of its own; or no metric has the same in all.
     """
-    if settings.metric in OWN_UNITS and _units_differ(decided, dataset):
+    from nnlab.analysis.scores import is_loss
+
+    if is_loss(settings.metric) and _units_differ(decided, dataset):
         raise UsageError(
             f"{mention('metric', settings.metric)} is in a unit of its own in each arm, and compares nothing. "
             f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or another metric that no loss owns."
@@ -146,7 +153,7 @@ def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
     return "loss" in decided or ("standardize" in decided and dataset.task == "regression")
 
 
-def compared(
+def compare_arms(
     experiment: Experiment,
     evidence: Evidence,
     *,
@@ -165,16 +172,16 @@ def compared(
         notes: sentences of the study's own.
     """
     from nnlab.analysis.comparisons import comparison_rows
-    from nnlab.analysis.scores import metric_columns
+    from nnlab.analysis.scores import is_loss, measured_metrics
 
     settings, runs = experiment.settings, evidence.runs
     assert isinstance(settings, CompareSettings)
     arms = [arm.name for arm in experiment.arms]
     baseline = settings.baseline or _usual_arm(experiment.arms, usual)
-    left_out = OWN_UNITS if _units_differ(experiment.varied, experiment.dataset) else ()
-    conclusion = judged(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not left_out)
-    metrics = [name for name in metric_columns(runs) if name not in left_out and runs[name].notna().any()]
-    rows: Sequence[Mapping[str, Cell]] = []
+    units_differ = _units_differ(experiment.varied, experiment.dataset)
+    conclusion = judge_arms(experiment, evidence, verdicts=verdicts, notes=notes, has_threshold=not units_differ)
+    metrics = [name for name in measured_metrics(runs) if not (units_differ and is_loss(name))]
+    rows: Sequence[Mapping[str, TableCell]] = []
     if len(experiment.seeds) > 1 and settings.metric in metrics:
         rows = comparison_rows(runs, arms=arms, baseline=baseline, metrics=metrics, judged=settings.metric)
     by_arm = {row["arm"]: row for row in rows if row["metric"] == settings.metric}
@@ -206,7 +213,7 @@ def _usual_arm(arms: Sequence[Arm], usual: Mapping[str, str]) -> str:
     return next(arm.name for arm in arms if arm.levels == wanted)
 
 
-def _against(row: Mapping[str, Cell] | None, is_baseline: bool, baseline: str) -> dict[str, str | None]:
+def _against(row: Mapping[str, TableCell] | None, is_baseline: bool, baseline: str) -> dict[str, str | None]:
     """An arm's verdict and reason, from its row of comparisons.csv."""
     if is_baseline:
         return {"verdict": "baseline", "reason": "what the others are compared with"}

@@ -1,4 +1,4 @@
-"""The conclusion of an experiment, and the tables that it is drawn from: all of it made from the journal."""
+"""The conclusion of an experiment and the tables that it is drawn from, all made from the journal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.study import Conclusion, Evidence, Facts, Study
 from nnlab.settings import ExperimentSettings
 from nnlab.storage.csv_files import (
-    COMPARISONS,
-    CURVES,
-    LAYERS,
-    SUMMARY,
+    COMPARISONS_CSV,
+    CURVES_CSV,
+    LAYERS_CSV,
+    SUMMARY_CSV,
     layers_frame,
     read_csv,
     runs_frame,
@@ -35,39 +35,39 @@ S = TypeVar("S", bound=ExperimentSettings)
 _CURVES_NEEDED: Final = ("run_id", "arm", "epoch", "step", "train_loss", "val_loss")
 
 
-def concluded(study: Study[S], experiment: Experiment, journal: Journal, path: Path, facts: Facts) -> Conclusion:
-    """Write every table of an experiment but that of its tuning; what its study says of them.
+def write_conclusion(study: Study[S], experiment: Experiment, journal: Journal, path: Path, facts: Facts) -> Conclusion:
+    """Write every table of an experiment except tuning.csv, and return the study's conclusion.
 
     Args:
-        study: whose experiment it is.
-        experiment: all of its runs that were not failed are in the journal.
-        journal: of the directory.
+        study: the experiment's.
+        experiment: all its runs that did not fail are in the journal.
+        journal: the directory's.
         path: the directory.
-        facts: what was measured beside the runs.
+        facts: measured beside the runs.
     """
     runs, task = experiment.runs, experiment.dataset.task
     write_curves(path, journal, runs, task=task)
-    frame = runs_frame(journal, runs, task=task, steps_to_threshold={})
+    frame = runs_frame(journal, runs, task=task)
     layers: pd.DataFrame | None = None
     if experiment.probes is not None:
         layers = layers_frame(journal, runs)
         if layers.empty:
-            (path / LAYERS).unlink(missing_ok=True)
+            (path / LAYERS_CSV).unlink(missing_ok=True)
         else:
-            write_csv(path / LAYERS, layers)
-    curves = read_csv(path / CURVES, columns=_CURVES_NEEDED)
+            write_csv(path / LAYERS_CSV, layers)
+    curves = read_csv(path / CURVES_CSV, columns=_CURVES_NEEDED)
     conclusion = study.conclude(experiment, Evidence(frame, curves, facts, layers))
     write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
     if conclusion.comparisons:
-        write_csv(path / COMPARISONS, pd.DataFrame(conclusion.comparisons, dtype=object))
-    else:  # of more seeds, from before
-        (path / COMPARISONS).unlink(missing_ok=True)
-    write_csv(path / SUMMARY, pd.DataFrame(conclusion.summary, dtype=object))
+        write_csv(path / COMPARISONS_CSV, pd.DataFrame(conclusion.comparisons, dtype=object))
+    else:  # left by an earlier command with more seeds
+        (path / COMPARISONS_CSV).unlink(missing_ok=True)
+    write_csv(path / SUMMARY_CSV, pd.DataFrame(conclusion.summary, dtype=object))
     return conclusion
 
 
 def is_answered(experiment: Experiment, manifest: Manifest | None) -> bool:
-    """Whether the tables answer just this: these arms and seeds, judged this way."""
+    """True if the tables answer exactly this: these arms and seeds, judged this way."""
     if manifest is None or manifest.finished is None:
         return False
     kind = type(experiment.settings)

@@ -12,7 +12,7 @@ from nnlab.ingredients.resolve import digest, identity
 from nnlab.settings import ExperimentSettings, RunSettings
 from nnlab.settings.run_records import Run
 
-# Far from any seed that a person would list to report.
+# Far from any seed that a user would list.
 FIRST_TUNING_SEED: Final = 1_000_000
 
 
@@ -22,8 +22,8 @@ class Arm:
 
     Attributes:
         name: the canonical spelling of the level.
-        settings: a run's, complete.
-        levels: by factor, in their canonical spelling.
+        settings: of its runs, complete.
+        levels: by factor, in canonical spelling.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Arm:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is searched.
+    """The search for the best rate of each arm.
 
     Attributes:
         rates: ascending, the same for every arm.
-        num_seeds: seeds that each arm is tried on at each rate.
+        num_seeds: seeds on which each arm is tried at each rate.
     """
 
     rates: tuple[float, ...]
@@ -48,23 +48,23 @@ class Tuning:
         return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.num_seeds)
 
     def brackets(self, rate: float) -> bool:
-        """Whether rates on both sides of this one were tried as well."""
+        """True if rates on both sides of this one were tried as well."""
         return self.rates[0] < rate < self.rates[-1]
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """What a command executes.
+    """The experiment that a command executes.
 
     Attributes:
-        command: which one.
-        factor: the setting that the arms vary; None where there is one arm and nothing is varied.
+        command: its name.
+        factor: the setting that the arms vary; None for a single arm.
         arms: in the order they are shown.
-        settings: complete; what the arms have in common, and how they are judged.
-        dataset: what they learn from.
-        varied: what of a run's identity the arms decide (`lr`, `model.width`).
-        tuning: how each arm's rate is searched for, before the runs that are reported.
-        probes: epochs between probes of the layers, 0 for the start alone; None where layers are not looked at.
+        settings: complete; shared by the arms, and how they are judged.
+        dataset: the data that they learn from.
+        varied: the parts of a run's identity that the arms decide (`lr`, `model.width`).
+        tuning: the search for each arm's rate, before the reported runs.
+        probes: epochs between probes of the layers, 0 for the start only; None for no probes.
     """
 
     command: str
@@ -82,12 +82,12 @@ class Experiment:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What all runs of the experiment share: the same for more seeds and more levels of the factor."""
+        """The settings that all its runs share: the same for more seeds and more levels of the factor."""
         held = {name: value for name, value in identity(self.arms[0].settings).items() if not self._decides(name)}
         return {"the command": self.command, **held, "the data's content": self.dataset.fingerprint()}
 
     def _decides(self, name: str) -> bool:
-        """Whether the arms decide this part of the identity: `init` decides `init.std` as well."""
+        """True if the arms decide this part of the identity: `init` decides `init.std`, too."""
         return any(name == decided or name.startswith(f"{decided}.") for decided in self.varied)
 
     @property
@@ -103,13 +103,13 @@ class Experiment:
 
 
 def runs_of(arm: Arm, seeds: Iterable[int], fingerprint: str) -> Iterator[Run]:
-    """The runs of an arm; the id of each is a hash of all that decides its numbers."""
+    """The runs of an arm; the id of each is a hash of everything that decides its numbers."""
     decided = {**identity(arm.settings), "data_hash": fingerprint}
     for seed in seeds:
         yield Run(digest({**decided, "seed": seed})[:12], arm.name, seed, arm.settings)
 
 
 def run_settings(settings: ExperimentSettings, **changed: object) -> RunSettings:
-    """The part of an experiment's settings that one run has, with some of them changed."""
+    """The settings of one run: those of the experiment, with some of them changed."""
     values: Mapping[str, object] = {name: getattr(settings, name) for name in RunSettings.model_fields}
     return RunSettings.model_construct(**{**values, **changed})  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""A factor: what an experiment varies, and how one of its levels is put into the settings.
+"""A factor: the part of the settings that an experiment varies, and how a level is put into the settings.
 
-`--vary KEY=A,B,C` names a setting (`optimizer`, `batch_size`), or a key of the model (`width`) or of the optimizer (`momentum`).
+The setting `vary`, `KEY=A,B,C`, names a setting (`optimizer`, `batch_size`), or a key of the model (`width`) or of the optimizer (`momentum`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.models import MODELS, model_named
 from nnlab.settings import ExperimentSettings, RunSettings
 
-# What decides the data's content: one experiment has one.
+# Settings that decide the content of the data: an experiment has one data set.
 _HELD: Final = frozenset({"data", "target", "task", "missing", "split"})
 
 
 @dataclass(frozen=True)
 class Factor:
-    """What is varied.
+    """One thing that is varied.
 
     Attributes:
-        name: the setting or key.
-        levels: in their canonical spelling, in the order given.
-        apply: the settings with one of the levels.
-        decides: what of a run's identity the level decides (`lr`, `model.width`).
+        name: of the setting or key.
+        levels: in canonical spelling, in the order given.
+        apply: puts a level into the settings.
+        decides: the part of a run's identity that the level decides (`lr`, `model.width`).
     """
 
     name: str
@@ -46,9 +46,9 @@ class Combination:
     """A level of every factor.
 
     Attributes:
-        name: of the arm: the level of a single factor, `init=zeros width=50` of several.
+        name: the arm's name: the level of a single factor, `init=zeros width=50` for several.
         levels: by factor.
-        apply: the settings with all of them.
+        apply: puts all of them into the settings.
     """
 
     name: str
@@ -63,7 +63,7 @@ def setting_factor(name: str, levels: Sequence[str]) -> Factor:
         UsageError: a level that the setting does not take.
     """
     levels = tuple(_canonical(name, level) for level in levels)
-    # The one setting that becomes a key of another.
+    # The one setting that becomes a key of another setting.
     decides = "optimizer.weight_decay" if name == "weight_decay" else name
     return Factor(name, levels, partial(_with_setting, name), decides)
 
@@ -78,11 +78,11 @@ def _canonical(name: str, level: str) -> str:
     return str(value) if isinstance(value, Spec) else spell_value(value)
 
 
-def varied(text: str, settings: ExperimentSettings) -> Factor:
-    """The factor that `--vary KEY=A,B,C` names.
+def parse_factor(text: str, settings: ExperimentSettings) -> Factor:
+    """The factor that The setting `vary`, `KEY=A,B,C`, names.
 
     Raises:
-        UsageError: no such key, one that can't vary within an experiment, or a level that it does not take.
+        UsageError: an unknown key, a key that can't vary within an experiment, or a level that the key does not take.
     """
     key, equals, listed = text.partition("=")
     key = key.strip().replace("-", "_")
@@ -90,9 +90,7 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
         raise UsageError(f"{mention('vary')} {text!r} is not KEY=A,B,C, such as optimizer=sgd,adam.")
     levels = split_list(listed, what=mention("vary", key))
     if key in _HELD:
-        raise UsageError(
-            f"{mention('vary', key)}: the data are one experiment's own. Run one experiment for each, and compare them."
-        )
+        raise UsageError(f"{mention('vary', key)}: an experiment has one data set. Run an experiment for each.")
     if key in RunSettings.model_fields:
         return setting_factor(key, levels)
     model = keys(model_named(settings.model).function)
@@ -105,7 +103,7 @@ def varied(text: str, settings: ExperimentSettings) -> Factor:
             )
     known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
     raise UsageError(
-        f"{mention('vary')} {key!r} is no setting, and no key of {mention('model', settings.model.name)} or {mention('optimizer')} "
+        f"{mention('vary')} {key!r} is neither a setting nor a key of {mention('model', settings.model.name)} or {mention('optimizer')} "
         f"{settings.optimizer.name}.{did_you_mean(key, known)}"
     )
 
@@ -116,17 +114,17 @@ def key_factor(place: str, key: str, levels: Sequence[str]) -> Factor:
     def apply(settings: RunSettings, level: str) -> RunSettings:
         spec = getattr(settings, place)
         if key in ("width", "depth"):
-            spec = _sized(spec, key)
+            spec = _by_size(spec, key)
         return settings.model_copy(update={place: spec.with_option(key, level)})
 
     return Factor(key, tuple(levels), apply, f"{place}.{key}")
 
 
-def _sized(model: Spec, key: str) -> Spec:
-    """The model by width and depth: `hidden=100x100` is `width=100:depth=2`.
+def _by_size(model: Spec, key: str) -> Spec:
+    """The model described by width and depth: `hidden=100x100` is `width=100:depth=2`.
 
     Raises:
-        UsageError: a model that has no width and depth, or hidden layers that differ.
+        UsageError: a model without width and depth, or with hidden layers of several widths.
     """
     if key not in keys(model_named(model).function):
         fitting = [name for name, entry in MODELS.items() if key in keys(entry.function)]
@@ -145,11 +143,11 @@ def _sized(model: Spec, key: str) -> Spec:
     return Spec(model.name, (("width", str(sizes[0])), ("depth", str(len(sizes))), *others))
 
 
-def crossed(factors: Sequence[Factor]) -> list[Combination]:
-    """Every combination of levels, those of the last factor next to each other.
+def cross(factors: Sequence[Factor]) -> list[Combination]:
+    """Every combination of levels; the last factor varies fastest.
 
     Raises:
-        UsageError: two factors of one name.
+        UsageError: two factors with the same name.
     """
     names = [factor.name for factor in factors]
     if len(set(names)) < len(names):

@@ -1,4 +1,4 @@
-"""What every comparison of arms has in common: the best by validation, those tied with it, steps to a threshold, rows."""
+"""Judging arms, for every study: the best by validation, the arms tied with it, steps to a threshold, rows of the summary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nnlab.analysis.selection import Selection
 
 
-def judged(
+def judge_arms(
     experiment: Experiment,
     evidence: Evidence,
     *,
@@ -24,15 +24,15 @@ def judged(
     notes: Sequence[str] = (),
     has_threshold: bool = True,
 ) -> Conclusion:
-    """The conclusion that a table of runs allows.
+    """The conclusion that follows from a table of runs.
 
     Args:
-        experiment: what was asked.
-        evidence: what the runs left behind.
+        experiment: the experiment.
+        evidence: rows of its finished runs.
         verdicts: by arm, verdict and reason.
-        collapsed: run_ids of runs that are finite and dead, where the command has such a notion.
-        notes: sentences of the study's own.
-        has_threshold: the arms' losses are in one unit, so that steps to one threshold can be counted.
+        collapsed: run_ids of runs that are finite but dead, if the command has such a notion.
+        notes: the study's own sentences.
+        has_threshold: the arms' losses have the same unit, so that steps to one threshold can be counted.
     """
     from nnlab.analysis.selection import select
     from nnlab.analysis.summaries import summary_rows
@@ -55,7 +55,7 @@ def judged(
 
 
 def _steps(wanted: float | str, evidence: Evidence, selection: Selection) -> tuple[float | None, Mapping[str, float]]:
-    """The threshold, on validation or, where there is none, on training loss, and each run's steps to it."""
+    """The threshold on the validation loss, or without one on the training loss, and each run's steps to it."""
     from nnlab.analysis.thresholds import auto_threshold, steps_to_threshold
 
     curves = evidence.curves
@@ -79,7 +79,7 @@ def _seed_notes(experiment: Experiment, runs: pd.DataFrame) -> list[str]:
     from nnlab.analysis.scores import inert_arms
 
     if len(experiment.seeds) == 1:
-        return [f"One seed: no intervals, and nothing can be told apart. Say {mention('seeds', '10')}."]
+        return [f"One seed: no intervals, and no arm can be separated from another. Say {mention('seeds', '10')}."]
     inert = inert_arms(runs, "train_loss", [arm.name for arm in experiment.arms])
     if inert:
         arms = "every arm" if len(inert) == len(experiment.arms) else ", ".join(inert)

@@ -1,22 +1,19 @@
-"""The manifest of whatever was asked for: what is known of it before anything is computed."""
+"""The manifest of a command at its start: what is known before anything is computed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
-from nnlab.settings import Settings
+from nnlab.settings import OutputSettings, Settings
 from nnlab.settings.given import Given
-from nnlab.storage.directory import canonical
-from nnlab.storage.manifest import Manifest, Resolved, git_state, utc_now
-
-S = TypeVar("S", bound=Settings)
+from nnlab.storage.directory import canonical_json
+from nnlab.storage.manifest import Manifest, ResolvedSetting, git_state, utc_now
 
 
-def begun(
-    given: Given[S],
+def new_manifest(
+    given: Given[Settings, OutputSettings],
     settings: Settings,
     *,
     command: str,
@@ -40,11 +37,10 @@ def begun(
         data_hash: of the data's content.
         file_hashes: of the person's own code.
     """
-    spelled = settings.as_json()
     return Manifest(
         command=command,
-        identity=json.loads(canonical(identity)),
-        settings={name: Resolved(value, given.origins[name]) for name, value in spelled.items()},  # type: ignore[arg-type]
+        identity=json.loads(canonical_json(identity)),
+        settings={name: ResolvedSetting(value, given.origins[name]) for name, value in settings.as_json().items()},  # type: ignore[arg-type]
         factor=factor,
         arms=arms,
         seeds=seeds,

@@ -1,4 +1,4 @@
-"""What an experiment found, read from its directory."""
+"""The results of an experiment, read from its directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from nnlab.core.errors import DataError
 from nnlab.core.spelling import as_keyword, spell
-from nnlab.storage.csv_files import COMPARISONS, CURVES, LAYERS, RUNS, SUMMARY, TUNING, read_csv
+from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, LAYERS_CSV, RUNS_CSV, SUMMARY_CSV, TUNING_CSV, read_csv
 from nnlab.storage.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class Results:
         summary: a row for each arm, the answer.
         runs: a row for each run.
         curves: a row for each run and epoch end.
-        comparisons: a row for each arm and metric against the baseline; None where nothing is compared.
-        tuning: a row for each arm and rate tried; None where no rate was tuned.
-        layers: a row for each layer looked at; None where none was.
-        manifest: what was asked, by what it was computed, and on what.
+        comparisons: a row for each arm and metric against the baseline; None if nothing is compared.
+        tuning: a row for each arm and rate tried; None if no rate was tuned.
+        layers: a row for each layer probed; None if none was.
+        manifest: what was asked, and the software and machine that answered.
     """
 
     path: Path
@@ -43,40 +43,40 @@ class Results:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The results in a directory, whoever had them made.
+        """Read the results in a directory, made from Python or at the command line.
 
         Raises:
-            DataError: it holds none that are finished.
+            DataError: it holds no finished results.
         """
         path = Path(path)
         manifest = read_manifest(path)
-        if manifest is None or manifest.finished is None or not (path / SUMMARY).exists():
+        if manifest is None or manifest.finished is None or not (path / SUMMARY_CSV).exists():
             raise DataError(f"{path} holds no finished results. Run its command again, or name another directory.")
         return cls(
             path=path,
-            summary=read_csv(path / SUMMARY),
-            runs=read_csv(path / RUNS),
-            curves=read_csv(path / CURVES),
-            comparisons=_table(path / COMPARISONS),
-            tuning=_table(path / TUNING),
-            layers=_table(path / LAYERS),
+            summary=read_csv(path / SUMMARY_CSV),
+            runs=read_csv(path / RUNS_CSV),
+            curves=read_csv(path / CURVES_CSV),
+            comparisons=_table(path / COMPARISONS_CSV),
+            tuning=_table(path / TUNING_CSV),
+            layers=_table(path / LAYERS_CSV),
             manifest=manifest,
         )
 
     @property
     def best(self) -> str | None:
-        """The arm that was chosen; None where none could be."""
+        """The arm that was chosen; None if none could be."""
         chosen = self.summary.loc[self.summary["best"].fillna(False).astype(bool), "arm"]
         return None if chosen.empty else str(chosen.iloc[0])
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is to be said of the summary, in sentences."""
+        """Sentences about the summary, settings spelled as in Python."""
         return [spell(note, as_keyword) for note in self.manifest.notes]
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:
-        """What was found that has no table: the threshold, the baseline, the curvature at the start."""
+        """Findings that have no table: the threshold, the baseline, the curvature at the start."""
         return self.manifest.facts
 
     def __repr__(self) -> str:

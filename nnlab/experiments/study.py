@@ -1,41 +1,41 @@
-"""What every study is: a plan made from settings, and a conclusion drawn from rows."""
+"""A study: a plan made from settings, and a conclusion drawn from rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import JsonValue
 
 from nnlab.experiments.experiment import Experiment
 from nnlab.settings import ExperimentSettings
+from nnlab.settings.run_records import TableCell
 
 if TYPE_CHECKING:
     import pandas as pd
 
-S = TypeVar("S", bound=ExperimentSettings, contravariant=True)
+S = TypeVar("S", bound=ExperimentSettings)
 
-Cell = str | int | float | bool | None
 Facts = Mapping[str, JsonValue]
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What the runs say.
+    """The answer that the runs give.
 
     Attributes:
         summary: rows of summary.csv.
-        steps_to_threshold: by run_id; empty where there is no threshold.
-        comparisons: rows of comparisons.csv; none where the command makes no such file.
-        facts: what belongs in the manifest: the threshold, the baseline of learning, what was searched.
-        notes: sentences for the person, under the table.
+        steps_to_threshold: by run_id; empty without a threshold.
+        comparisons: rows of comparisons.csv; empty if the command writes no such file.
+        facts: entries for the manifest: the threshold, the baseline of learning, the rates searched.
+        notes: sentences under the table.
         best_arm: the arm chosen, or None.
     """
 
-    summary: Sequence[Mapping[str, Cell]]
+    summary: Sequence[Mapping[str, TableCell]]
     steps_to_threshold: Mapping[str, float] = field(default_factory=dict)
-    comparisons: Sequence[Mapping[str, Cell]] = ()
+    comparisons: Sequence[Mapping[str, TableCell]] = ()
     facts: Facts = field(default_factory=dict)
     notes: Sequence[str] = ()
     best_arm: str | None = None
@@ -43,13 +43,13 @@ class Conclusion:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a conclusion is drawn from.
+    """The rows and facts that a conclusion is drawn from.
 
     Attributes:
         runs: rows of runs.csv, without steps to a threshold.
         curves: rows of curves.csv; `run_id, arm, epoch, step` and the losses.
-        facts: what the study measured beside the runs.
-        layers: rows of layers.csv; None where no probe looked.
+        facts: measured beside the runs.
+        layers: rows of layers.csv; None if layers were not probed.
     """
 
     runs: pd.DataFrame
@@ -58,18 +58,21 @@ class Evidence:
     layers: pd.DataFrame | None = None
 
 
-class Study(Protocol[S]):
-    """One question."""
+def no_facts(experiment: Experiment) -> Facts:  # noqa: ARG001
+    """The facts of a study that measures nothing beside the runs."""
+    return {}
 
-    @property
-    def command(self) -> str:
-        """The name of its command."""
 
-    def plan(self, settings: S) -> Experiment:
-        """Everything decided: which runs are to be made."""
+@dataclass(frozen=True)
+class Study(Generic[S]):
+    """One question asked of an experiment.
 
-    def probe(self, experiment: Experiment) -> Facts:
-        """Facts that are measured once, beside the runs (the sharpness at the start). May load torch."""
+    Attributes:
+        plan: decides which runs are to be made. Without torch.
+        conclude: draws the answer from the rows of finished runs.
+        probe: measures facts once, beside the runs (the sharpness at the start). May load torch.
+    """
 
-    def conclude(self, experiment: Experiment, evidence: Evidence) -> Conclusion:
-        """The answer."""
+    plan: Callable[[S], Experiment]
+    conclude: Callable[[Experiment, Evidence], Conclusion]
+    probe: Callable[[Experiment], Facts] = no_facts

@@ -1,4 +1,4 @@
-"""A trained network as data, and its use: what `nnlab train` keeps and `nnlab predict` applies.
+"""A trained network as data: `nnlab train` saves it, `nnlab predict` applies it.
 
 Shapes: N rows, C scores.
 """
@@ -20,14 +20,14 @@ from nnlab.core.errors import UsageError
 from nnlab.data.preprocessing import Preprocessing, encode
 from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import Shape, layers_of
+from nnlab.engine.program import Shape, layers_of
 from nnlab.engine.sources import Sources
 from nnlab.ingredients.resolve import own_files
 from nnlab.settings import RunSettings
 
 
 def description_of(fitted: Fitted, sources: Sources) -> dict[str, Any]:
-    """What is needed, beside the weights, to use the network again; in JSON's types."""
+    """Everything needed beside the weights to use the network again, in JSON's types."""
     run = fitted.record.run
     shape = sources.shape(run)
     return {
@@ -52,15 +52,15 @@ def weights_of(fitted: Fitted) -> dict[str, np.ndarray]:
 def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], data: Path) -> pd.DataFrame:
     """A row for each row of `data`: the class and each class's probability, or the number in the target's own unit.
 
-    Of a network that reconstructs: a column for each feature, in the data's own unit.
+    For a network that reconstructs: a column for each feature, in the data's own unit.
 
     Args:
         description: from `description_of`.
         weights: from `weights_of`.
-        data: a table with the columns that the network was trained on, in any order; others are passed over.
+        data: a table with the columns that the network was trained on, in any order; other columns are ignored.
 
     Raises:
-        DataError: a column is missing, or a cell can't be what it must be.
+        DataError: a column is missing, or a cell can't be read.
     """
     preprocessing = Preprocessing.from_json(description["preprocessing"])
     x = encode(data, preprocessing)
@@ -87,7 +87,7 @@ def _scores(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], x
     settings = RunSettings.from_values(description["settings"])
     if own_files(settings) != description.get("own_code", {}):
         raise UsageError(
-            f"The code of {', '.join(own_files(settings))} has changed since this model was trained. Bring it back, or train again."
+            f"The code of {', '.join(own_files(settings))} has changed since this model was trained. Restore it, or train again."
         )
     preprocessing = description["preprocessing"]
     shape = Shape(preprocessing["task"], tuple(description["row"]), description["num_classes"], 0, 0, 0)
@@ -95,4 +95,4 @@ def _scores(description: Mapping[str, Any], weights: Mapping[str, np.ndarray], x
     load_tensors(model, {name: torch.from_numpy(w) for name, w in weights.items()})
     with torch.no_grad():
         scores: Tensor = model(torch.from_numpy(x)).T
-    return scores.detach()  # a view of a parameter, which is all that `point` gives, requires a gradient even here
+    return scores.detach()  # the output of `point` is a view of a parameter and requires a gradient even here

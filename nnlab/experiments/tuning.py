@@ -1,6 +1,6 @@
 """A rate for each arm: every arm at every rate over tuning seeds, then the best by mean validation.
 
-An arm's rate is one for all its seeds, and the seeds that it is reported on are others, so that choosing it can't flatter it.
+An arm has one rate for all its seeds, and is reported on other seeds than it was tuned on, so that the choice can't flatter it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 from nnlab.core.spelling import mention
 from nnlab.experiments.experiment import Arm, Experiment, runs_of
-from nnlab.settings.run_records import Run
+from nnlab.settings.run_records import Run, TableCell
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from nnlab.experiments.study import Cell
 
 
 def tuning_arm(arm: str, lr: float) -> str:
@@ -41,21 +39,21 @@ def tuning_runs(experiment: Experiment) -> tuple[Run, ...]:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What the search found.
+    """The result of the search.
 
     Attributes:
-        experiment: its arms at their rates.
-        rows: of tuning.csv: arm, lr, the metric's mean, seeds lost, whether it was chosen.
-        notes: the budget, and the arms whose rate is at the grid's end.
+        experiment: its arms at their best rates.
+        rows: of tuning.csv: arm, lr, the metric's mean, seeds lost, and whether it was chosen.
+        notes: the budget, and the arms whose rate is at an end of the grid.
     """
 
     experiment: Experiment
-    rows: Sequence[dict[str, Cell]]
+    rows: Sequence[dict[str, TableCell]]
     notes: Sequence[str]
 
 
-def tuned(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
-    """The experiment with each arm at its best rate.
+def tune(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
+    """Put each arm at its best rate.
 
     Args:
         experiment: its arms at any rate.
@@ -89,7 +87,9 @@ def tuned(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
             f"Not bracketed: the best rate of {', '.join(at_end)} is at the end of the rates searched. Widen {mention('tune_lr')}."
         )
     if lost:
-        notes.append(f"No rate served {', '.join(lost)}: no tuning run finished. The least rate stands for it.")
+        notes.append(
+            f"No learning rate worked for {', '.join(lost)}: every tuning run failed. Using the smallest rate tried."
+        )
     return Tuned(replace(experiment, arms=tuple(arms)), rows, notes)
 
 
@@ -97,7 +97,7 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'s' * (count > 1)}"
 
 
-def _row(arm: str, lr: float, of_rate: pd.DataFrame, metric: str, chosen: float) -> dict[str, Cell]:
+def _row(arm: str, lr: float, of_rate: pd.DataFrame, metric: str, chosen: float) -> dict[str, TableCell]:
     lost = int((of_rate["status"] != "done").sum())
     mean = float(of_rate[metric].astype(float).mean(skipna=False)) if len(of_rate) else None
     return {"arm": arm, "lr": lr, "n": len(of_rate), "n_lost": lost, f"{metric}_mean": mean, "chosen": lr == chosen}

@@ -1,4 +1,4 @@
-"""Who is told how far an experiment is. Nothing told here changes a number."""
+"""Watchers, who are told how far an experiment is. Nothing they do changes a number."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Told of runs while they are trained; from any thread."""
+    """Counts runs while they are trained; called from any thread."""
 
     def advance(self, run_epochs: int) -> None:
-        """So many runs have ended one more epoch."""
+        """Count one more epoch for this many runs."""
 
-    def finished(self, records: Sequence[RunRecord]) -> None:
-        """These runs are over."""
+    def count_finished(self, records: Sequence[RunRecord]) -> None:
+        """Count these runs as over."""
 
 
 class Watcher(Protocol):
-    """Told of an experiment while it is carried out."""
+    """Follows an experiment while it is carried out."""
 
     def note(self, words: str) -> None:
-        """A sentence for the person who asked."""
+        """Pass on a sentence to the user."""
 
     def tell(self, words: str) -> None:
-        """What is done and how, for whom it interests."""
+        """Pass on a detail that a user may want to know."""
 
-    def spent(self, on: str) -> None:
-        """What the time since the last such call went into."""
+    def end_phase(self, on: str) -> None:
+        """Attribute the time since the last such call to this phase."""
 
     def progress(
         self, experiment: Experiment, training: Training, earlier: Mapping[str, Sequence[float]]
     ) -> AbstractContextManager[Progress]:
-        """Within, its runs are trained; `earlier` has by arm the scores of those that were recorded before."""
+        """Context manager: its runs are being trained; `earlier` has, by arm, the scores of runs recorded before."""
 
 
 @final
 class Unwatched:
-    """Nobody is told anything."""
+    """The watcher that passes nothing on."""
 
     def note(self, words: str) -> None:
-        """Said to nobody."""
+        """Ignore it."""
 
     def tell(self, words: str) -> None:
-        """Said to nobody."""
+        """Ignore it."""
 
-    def spent(self, on: str) -> None:
-        """Said to nobody."""
+    def end_phase(self, on: str) -> None:
+        """Ignore it."""
 
     def progress(
         self,
@@ -59,11 +59,11 @@ class Unwatched:
         training: Training,  # noqa: ARG002
         earlier: Mapping[str, Sequence[float]],  # noqa: ARG002
     ) -> AbstractContextManager[Progress]:
-        """Shown to nobody."""
+        """Ignore it."""
         return nullcontext(self)
 
     def advance(self, run_epochs: int) -> None:
-        """Shown to nobody."""
+        """Ignore it."""
 
-    def finished(self, records: Sequence[RunRecord]) -> None:
-        """Shown to nobody."""
+    def count_finished(self, records: Sequence[RunRecord]) -> None:
+        """Ignore it."""

@@ -129,21 +129,35 @@ def _check_momentum(settings: RunSettings) -> None:
         )
 
 
-def settings_and_data(settings: E) -> tuple[E, Dataset]:
+def data_of(settings: RunSettings) -> Dataset:
+    """Load the data that complete settings name.
+
+    Raises:
+        UsageError: settings that do not fit the data.
+        DataError: data that can't be used.
+    """
+    return load(
+        settings.data,
+        target=settings.target,
+        task=settings.task,
+        missing=settings.missing,
+        split=parse_split(settings.split),
+    )
+
+
+def settings_and_data(settings: E, dataset: Dataset | None = None) -> tuple[E, Dataset]:
     """The complete settings of an experiment, and its data.
+
+    Args:
+        settings: the settings as given.
+        dataset: their data, if already loaded.
 
     Raises:
         UsageError: settings that contradict each other or do not fit the data.
         DataError: data that can't be used.
     """
     complete = complete_settings(settings)
-    dataset = load(
-        complete.data,
-        target=complete.target,
-        task=complete.task,
-        missing=complete.missing,
-        split=parse_split(complete.split),
-    )
+    dataset = data_of(complete) if dataset is None else dataset
     complete = settings_for_data(complete, dataset)
     check_metric(complete, dataset)
     return complete, dataset

@@ -1,6 +1,6 @@
-"""What stands in one cell: numbers rounded for the eye, each to the digits that it deserves.
+"""The text of one cell: numbers rounded for the eye, each to the digits that it deserves.
 
-Rounding happens here and nowhere before.
+Rounding happens only here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.lazy import lazy
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,25 +20,25 @@ else:
     pd = lazy("pandas")
 
 MISSING: Final = "-"
-DIGITS: Final = 4  # significant ones of a number without an interval
+DIGITS: Final = 4  # significant digits of a number without an interval
 
 _LEADING_NUMBER: Final = re.compile(r"[-+]?\d+")
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell of a frame is empty: None, nan, pandas' NA, or no text."""
+    """True if a cell of a frame is empty: None, nan, pandas' NA, or no text."""
     return bool(value == "" if isinstance(value, str) else pd.isna(value))  # type: ignore[call-overload]
 
 
 def is_true(value: object) -> bool:
-    """Whether a cell says true, as a frame or as the text of a file has it."""
+    """True if a cell is true, as a bool in a frame or as the text in a file."""
     return not is_missing(value) and (value == "true" if isinstance(value, str) else bool(value))
 
 
 def number(value: float, digits: int = DIGITS) -> str:
-    """`value` to so many significant digits: 0.00185, 12346, 1.5e-7; never more zeros than the eye can count.
+    """`value` rounded to `digits` significant digits: 0.00185, 12346, 1.5e-7; never more zeros than the eye can count.
 
-    Digits before the point are never rounded away below 10^6, and zeros after the last digit are left out.
+    Below 10^6 no digit before the point is rounded away. Zeros after the last digit are left out.
     """
     if not math.isfinite(value):
         return str(value)
@@ -48,12 +48,12 @@ def number(value: float, digits: int = DIGITS) -> str:
         return "0"
     if not 1e-4 <= abs(rounded) < 1e6:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-        return f"{_without_zeros(mantissa)}e{int(exponent)}"
+        return f"{_strip_zeros(mantissa)}e{int(exponent)}"
     decimals = max(0, digits - 1 - _exponent(rounded))
-    return _without_zeros(f"{value:.{decimals}f}")
+    return _strip_zeros(f"{value:.{decimals}f}")
 
 
-def _without_zeros(text: str) -> str:
+def _strip_zeros(text: str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -63,33 +63,33 @@ def _exponent(value: float) -> int:
 
 
 def distinct_numbers(values: Sequence[float], least: int = 3) -> list[str]:
-    """The values with as few significant digits, but at least `least`, as keep those apart that are not equal."""
+    """The values with the fewest significant digits, at least `least`, at which different values look different."""
     num_values = len(set(values))
     spellings = ([number(value, digits) for value in values] for digits in range(least, 18))
     return next((texts for texts in spellings if len(set(texts)) == num_values), [repr(value) for value in values])
 
 
 def value(cell: object) -> str:
-    """Any cell of a frame: numbers rounded, flags as the files spell them, text made plain, nothing as a dash."""
+    """The text of any cell of a frame: numbers rounded, flags as in the files, text made safe, a dash for an empty cell."""
     if is_missing(cell):
         return MISSING
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    return number(cell) if isinstance(cell, float) else plain(cell)
+    return number(cell) if isinstance(cell, float) else plain_text(cell)
 
 
 def estimate(mean: float, low: float, high: float, *, brief: bool = False) -> str:
     """`0.412 ±0.013`: a mean to the decimals that its interval justifies.
 
-    The half-width keeps two digits where it starts below 3.55 and one above (the rule of the Particle Data Group), and
-    the mean ends at the same place. An interval whose sides differ by more than half is written `0.97 [0.94, 0.98]`; of
-    any other the longer side is given.
+    The half-width keeps two digits if they start below 3.55, else one (the rule of the Particle Data Group), and the mean
+    has as many decimals. If the sides of an interval differ by more than half, it is written `0.97 [0.94, 0.98]`; otherwise
+    its longer side is given.
 
     Args:
         mean: may be nan (nothing known) or infinite.
-        low: lower end, nan where there is no interval: the mean then stands alone.
+        low: lower end; nan if there is no interval, and then the mean stands alone.
         high: upper end.
-        brief: one digit of the half-width, and the longer side however uneven they are.
+        brief: give one digit of the half-width, and the longer side however uneven the sides are.
     """
     if is_missing(mean):
         return MISSING
@@ -102,10 +102,10 @@ def estimate(mean: float, low: float, high: float, *, brief: bool = False) -> st
     decimals = _decimals(half, brief=brief)
     if not 1e-4 <= max(half, abs(mean)) < 1e6:
         digits = max(0, decimals + _exponent(mean))
-        return f"{_scientific(mean, digits) if mean else 0} ±{number(half, 2)}"
+        return f"{_scientific_notation(mean, digits) if mean else 0} ±{number(half, 2)}"
     if not brief and min(sides) * 1.5 < half:
-        return f"{_fixed(mean, decimals)} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
-    return f"{_fixed(mean, decimals)} ±{_fixed(half, decimals)}"
+        return f"{_fixed_point(mean, decimals)} [{_fixed_point(low, decimals)}, {_fixed_point(high, decimals)}]"
+    return f"{_fixed_point(mean, decimals)} ±{_fixed_point(half, decimals)}"
 
 
 def _decimals(half: float, *, brief: bool) -> int:
@@ -113,18 +113,18 @@ def _decimals(half: float, *, brief: bool) -> int:
     return (0 if brief or half / 10.0**exponent >= 3.55 else 1) - exponent
 
 
-def _fixed(value: float, decimals: int) -> str:
+def _fixed_point(value: float, decimals: int) -> str:
     text = f"{round(value, decimals):.{max(decimals, 0)}f}"
     return text if float(text) else text.removeprefix("-")
 
 
-def _scientific(value: float, digits: int) -> str:
+def _scientific_notation(value: float, digits: int) -> str:
     mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
 
 
-def aligned(texts: Iterable[str]) -> list[str]:
-    """The texts padded to one width with their numbers' points above each other; words start where numbers start."""
+def align(texts: Iterable[str]) -> list[str]:
+    """Pad the texts to one width, with their numbers aligned at the points; words start where numbers start."""
     listed = list(texts)
     anchors = [match.end() if (match := _LEADING_NUMBER.match(text)) else 0 for text in listed]
     before = max(anchors, default=0)

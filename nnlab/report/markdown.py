@@ -1,37 +1,37 @@
-"""Sheets as GitHub's Markdown: a table for a paper or a pull request, with what is said below it."""
+"""Sheets as GitHub's Markdown: a table for a paper or a pull request, with the lines below it."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
 
-from nnlab.report.sheets import said_below
+from nnlab.report.sheets import lines_below
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nnlab.report.sheets import Sheet
 
-# An underscore within a word is no emphasis on GitHub; elsewhere it may be.
+# An underscore within a word is not emphasis on GitHub; elsewhere it may be.
 _SPECIAL: Final = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
 
 
-def escaped(text: str) -> str:
-    """`text` so that Markdown shows it as it is."""
+def escape(text: str) -> str:
+    """Escape `text`, so that Markdown shows it as it is."""
     return _SPECIAL.sub(lambda match: "\\" + match[0], text)
 
 
 def markdown(sheet: Sheet) -> str:
-    """The whole sheet, every column of it; rows and columns that the sheet leaves out are said below."""
+    """The sheet as Markdown, with every column; a line below counts the rows and columns that the sheet itself leaves out."""
     rows = [
-        _row([escaped(column.name) for column in sheet.columns]),
+        _row([escape(column.name) for column in sheet.columns]),
         _row(["---:" if column.align == "decimal" else "---" for column in sheet.columns]),
     ]
     for index in range(len(sheet.columns[0].cells)):
         if index in sheet.gaps:
             rows.append(_row(["..." for _ in sheet.columns]))
-        rows.append(_row([escaped(column.cells[index]) for column in sheet.columns]))
-    title = [escaped(sheet.title)] if sheet.title else []
+        rows.append(_row([escape(column.cells[index]) for column in sheet.columns]))
+    title = [escape(sheet.title)] if sheet.title else []
     return "\n\n".join([*title, "\n".join(rows), *_paragraphs(sheet)]) + "\n"
 
 
@@ -41,6 +41,6 @@ def _row(cells: Sequence[str]) -> str:
 
 def _paragraphs(sheet: Sheet) -> list[str]:
     return [
-        f"**{escaped(line.lead)}**{escaped(line.text)}" if line.lead else escaped(line.text)
-        for line in said_below(sheet, sheet.columns)
+        f"**{escape(line.lead)}**{escape(line.text)}" if line.lead else escape(line.text)
+        for line in lines_below(sheet, sheet.columns)
     ]

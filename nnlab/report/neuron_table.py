@@ -8,30 +8,30 @@ from nnlab.report.cells import number, value
 from nnlab.report.columns import frame_column, kept_rows, says_something
 from nnlab.report.plots import Curves, Illustrated
 from nnlab.report.sheets import Column, Sheet
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DIGITS: Final = 6  # as many as hand arithmetic is checked by
-_LEAST_POINTS: Final = 5  # of a curve that is worth drawing
-_CONSTANT: Final = ("gate", "activation", "rule")  # which the title says
+_DIGITS: Final = 6  # enough to check arithmetic by hand
+_LEAST_POINTS: Final = 5  # a shorter curve is not worth drawing
+_CONSTANT: Final = ("gate", "activation", "rule")  # columns that the title says
 _LEGENDS: Final = {
     "out_00": "out 01: the output for inputs 0 and 1.",
-    "wrong": "wrong: rows of four whose output is on the wrong side of 1/2.",
+    "wrong": "wrong: how many of the four rows have their output on the wrong side of 1/2.",
 }
 
 
 def neuron_table(rows: pd.DataFrame, *, title: str, all_rows: bool = False) -> Sheet:
-    """One step: a line for each quantity. Steps or passes: a line for each, and the curve of the loss."""
+    """A row for each quantity of one step; or a row for each of several steps or passes, and the curve of the loss."""
     if "quantity" in rows:
         return _quantities_table(rows, title)
     kept, gaps = kept_rows(len(rows), (), all_rows=all_rows)
     shown = rows.iloc[kept]
     names = [name for name in rows.columns if name not in _CONSTANT]
     columns = [_column(shown, name, rank) for rank, name in enumerate(names)]
-    told = [column for column in columns if says_something(column)]
-    return Illustrated(told, title=plain(title), gaps=gaps, pictures=_curve(rows))
+    filled = [column for column in columns if says_something(column)]
+    return Illustrated(filled, title=plain_text(title), gaps=gaps, pictures=_curves(rows))
 
 
 def _column(rows: pd.DataFrame, name: str, place: int) -> Column:
@@ -51,9 +51,9 @@ def _quantities_table(rows: pd.DataFrame, title: str) -> Sheet:
     ]
     legend = "s: the sum w . x + b; O: the output f(s); L: the loss. A derivative is a product of those above it."
     columns[0] = Column("quantity", columns[0].cells, legend=legend)
-    return Sheet(columns, title=plain(title))
+    return Sheet(columns, title=plain_text(title))
 
 
-def _curve(rows: pd.DataFrame) -> list[Curves]:
+def _curves(rows: pd.DataFrame) -> list[Curves]:
     axis, drawn = ("step", "loss") if "loss" in rows else ("epoch", "wrong")
     return [Curves(rows[[axis, drawn]])] if len(rows) >= _LEAST_POINTS else []

@@ -1,4 +1,4 @@
-"""Pictures for a terminal: curves drawn with dots, or with one plain sign for each curve where there is only ASCII."""
+"""Pictures for a terminal: curves drawn with dots, or with one plain sign for each curve if there is only ASCII."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nnlab.report.cells import number
 from nnlab.report.sheets import Sheet
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ _STYLES: Final = ("cyan", "magenta", "yellow", "green")
 
 @dataclass(frozen=True)
 class Illustrated(Sheet):
-    """A sheet with pictures below it, which only a table for a person shows."""
+    """A sheet with pictures below it, which Markdown leaves out."""
 
     pictures: Sequence[RenderableType] = ()
 
@@ -49,20 +49,20 @@ class Curves:
     """Up to four curves over one axis.
 
     Attributes:
-        frame: the axis in the first column, ascending; a curve in each other one, which bears its name.
-        filled: down to 0, as a histogram is.
+        frame: the axis in the first column, ascending; one curve in each other column, under its name.
+        filled: fill each curve down to 0, as in a histogram.
     """
 
     frame: pd.DataFrame
     filled: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from _drawn(self, min(options.max_width, _MOST_WIDE), ascii_only=options.ascii_only)
+        yield from _lines(self, min(options.max_width, _MOST_WIDE), ascii_only=options.ascii_only)
 
 
 @dataclass(frozen=True)
 class _Area:
-    """Where a curve is drawn: its limits, and its size in cells."""
+    """The area of the curves: its limits, and its width in cells."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -75,19 +75,19 @@ class _Area:
         return _HEIGHT - 1 - dot // _DOTS_Y
 
     def canvas(self) -> Canvas:
-        """An empty one on which both ends of both limits are dots: plotille's own upper limits lie just outside."""
+        """An empty canvas on which the ends of both limits are dots: plotille's own upper limits lie just outside it."""
 
-        def above(ends: tuple[float, float], dots: int) -> float:
+        def outer_limit(ends: tuple[float, float], dots: int) -> float:
             return ends[0] + (ends[1] - ends[0]) * dots / (dots - 1)
 
-        top, right = above(self.y, _HEIGHT * _DOTS_Y), above(self.x, self.width * _DOTS_X)
+        top, right = outer_limit(self.y, _HEIGHT * _DOTS_Y), outer_limit(self.x, self.width * _DOTS_X)
         return Canvas(self.width, _HEIGHT, self.x[0], self.y[0], right, top)
 
 
-def _drawn(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
+def _lines(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
     """The lines of the picture: numbers on the left, names where the curves end on the right, the axis below."""
     frame = curves.frame
-    axis, *names = (plain(name) for name in frame.columns)
+    axis, *names = (plain_text(name) for name in frame.columns)
     x, *lines = (frame[name].to_numpy(dtype=float) for name in frame.columns)
     y = _limits(np.concatenate(lines), with_zero=curves.filled)
     ticks = {_HEIGHT - 1: number(y[0]), 0: number(y[1])}
@@ -111,7 +111,7 @@ def _drawn(curves: Curves, width: int, *, ascii_only: bool) -> Iterator[Text]:
 
 
 def _limits(values: np.ndarray, *, with_zero: bool = False) -> tuple[float, float]:
-    """The least and the largest finite value; what does not vary is drawn against 0."""
+    """The least and the largest finite value; values that do not vary are drawn against 0."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
     if with_zero or low == high:
@@ -137,13 +137,13 @@ def _cells(area: _Area, x: np.ndarray, y: np.ndarray, *, filled: bool) -> list[s
 
 
 def _points(x: np.ndarray, y: np.ndarray, most: int) -> list[tuple[float, float]]:
-    """The finite points; evenly spaced ones, both ends among them, where there are more than `most`."""
+    """The finite points; if there are more than `most`, evenly spaced ones with both ends among them."""
     kept = np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).round().astype(int))
     return [(px, py) for px, py in zip(x[kept].tolist(), y[kept].tolist(), strict=True) if np.isfinite(py)]
 
 
 def _label_rows(wanted: Sequence[int]) -> dict[int, int]:
-    """Which curve's name stands in which row: where it ends, or in the nearest row that is free."""
+    """The curve whose name stands in each row: that in which the curve ends, or the nearest free one."""
     taken: dict[int, int] = {}
     for curve, row in enumerate(wanted):
         free = [r for r in range(_HEIGHT) if r not in taken]
@@ -169,7 +169,7 @@ def _cell(cells: Sequence[str], ground: tuple[str, str], *, ascii_only: bool) ->
 
 
 def _axis_numbers(area: _Area) -> str:
-    """Both ends of the axis below it, and 0 where it lies between with room to spare."""
+    """The numbers below the axis: both ends, and 0 if it lies between them with room to spare."""
     low, high = area.x
     first, last = number(low), number(high)
     line = first + last.rjust(area.width - len(first))

@@ -1,4 +1,4 @@
-"""The files row by row: runs, curves, and any other CSV file."""
+"""Tables of files row by row: runs, curves, and any other CSV file."""
 
 from __future__ import annotations
 
@@ -64,17 +64,17 @@ def _epochs_table(curves: pd.DataFrame, *, all_rows: bool) -> Sheet:
     return Sheet(shown, gaps=gaps, num_unlisted=len(curves.columns) - len(shown))
 
 
-# What a reader of any file looks for first; columns not named here rank by their place.
+# Columns that a reader of any file looks for first; the others rank by their place.
 _SOUGHT: Final = ("arm", "verdict", "best", "tied", "seed", "status", "epoch", "layer", "parameter", "cause")
 _LAST_SOUGHT: Final = ("run_id", "engine")
 
 
 def records_table(frame: pd.DataFrame, *, all_rows: bool = False) -> Sheet:
-    """Any table of any file: its own columns in its own order, those that vary before those that don't.
+    """Any CSV file as a table, with its columns in their order; those that do not vary give way first.
 
     Args:
-        frame: any rows; none is told as such.
-        all_rows: also of a long frame; else its ends.
+        frame: any rows; if there are none, a line says so.
+        all_rows: show every row of a long frame, not only its ends.
     """
     if frame.columns.empty:
         return Sheet([Column("", [])], lines=[Line("No columns.")])

@@ -1,4 +1,4 @@
-"""A schedule's rates as a table of those that change, with their curve."""
+"""A schedule's rates: a table of the steps at which they change, and their curve."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import pandas as pd
 from nnlab.report.columns import frame_column, kept_rows
 from nnlab.report.plots import Curves, Illustrated
 from nnlab.report.sheets import Line
-from nnlab.report.text import plain
+from nnlab.report.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MOST_CHANGES: Final = 30  # of more, each epoch's first is shown
+_MOST_CHANGES: Final = 30  # if there are more, only each epoch's first is shown
 
 
 def rates_table(rates: pd.DataFrame, *, title: str = "", all_rows: bool = False) -> Illustrated:
-    """The first step, every change and the last step; of many changes each epoch's first and the turns of the curve.
+    """The first step, every change and the last step; of many changes only each epoch's first and the turns of the curve.
 
     Args:
         rates: a row for each step: `epoch, step, lr`, perhaps `momentum`.
         title: the schedule and the budget.
-        all_rows: every change, however many.
+        all_rows: show every change, however many there are.
     """
     shown, turns, words = _changes(rates, all_rows=all_rows)
     matter = np.flatnonzero(np.isin(shown, turns)).tolist()
     kept, gaps = kept_rows(len(shown), matter, all_rows=all_rows)
     rows = rates.iloc[shown[kept]]
     columns = [frame_column(rows, name) for name in rates.columns]
-    return Illustrated(columns, title=plain(title), lines=[Line(words)], gaps=gaps, pictures=rate_curves(rates))
+    return Illustrated(columns, title=plain_text(title), lines=[Line(words)], gaps=gaps, pictures=rate_curves(rates))
 
 
 def rate_curves(rates: pd.DataFrame) -> Sequence[Curves]:
-    """The curve of each column over epochs, or over steps where there is but one epoch."""
+    """The curve of each column over epochs, or over steps if there is only one epoch."""
     per_epoch = int((rates["epoch"] == 0).sum())
     by_epoch = int(rates["epoch"].iloc[-1]) > 0
     axis = {"epoch": rates["step"] / per_epoch} if by_epoch else {"step": rates["step"]}
@@ -44,7 +44,7 @@ def rate_curves(rates: pd.DataFrame) -> Sequence[Curves]:
 
 
 def _changes(rates: pd.DataFrame, *, all_rows: bool) -> tuple[np.ndarray, np.ndarray, str]:
-    """The steps to show, those among all where a curve turns, and words on which they are."""
+    """The steps to show, the steps at which a curve turns, and a sentence on which steps are shown."""
     values = rates.drop(columns=["epoch", "step"]).to_numpy()
     changes = np.flatnonzero(np.diff(values, axis=0, prepend=np.nan).any(1))  # the first step among them
     rises = np.sign(np.diff(values[changes], axis=0))

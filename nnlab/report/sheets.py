@@ -1,7 +1,7 @@
-"""A table before it is drawn: columns of text, each knowing how much it matters.
+"""A table before it is drawn: columns of text, each with its importance.
 
-A sheet is drawn as wide as it is given room: columns that matter least go first, words are never cut, and what is not
-shown is said. The same sheet is Markdown for a paper. All text is literal: nothing in a cell is read as markup.
+A sheet is fitted to the width that it is given: the least important columns go first, words are never cut, and a line says
+what is not shown. The same sheet can be written as Markdown. All text is literal: nothing in a cell is read as markup.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from rich.constrain import Constrain
 from rich.table import Table
 from rich.text import Text
 
-from nnlab.report.cells import aligned
-from nnlab.report.text import as_ascii, plain
+from nnlab.core.spelling import as_flag, spell
+from nnlab.report.cells import align
+from nnlab.report.text import as_ascii, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _LEAST_FOLD: Final = 20  # a name folds to this width before another column goes
 _READABLE: Final = 100  # lines of prose are no longer than this
-_NAMED_MISSING: Final = 4  # so many columns left out are named, more are counted
+_NAMED_MISSING: Final = 4  # up to this many missing columns are named, more are counted
 _ASCII_HEAD: Final = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
@@ -37,13 +38,13 @@ class Column:
 
     Attributes:
         header: may have several lines.
-        cells: one a row.
-        align: `decimal` puts the points of numbers above each other.
-        rank: 0 always stays; of the others the largest goes first where room is short.
-        styles: a Rich style for each cell; none where empty.
-        narrow: shorter cells, used before any column goes; none where empty.
+        cells: one for each row.
+        align: `decimal` aligns numbers at their points.
+        rank: 0 always stays; of the others, the largest goes first if room is short.
+        styles: a Rich style for each cell; empty for none.
+        narrow: shorter cells, used before any column goes; empty for none.
         folds: long cells continue on the next line, as names do.
-        legend: a few words below the table on what the column means.
+        legend: the meaning of the column in a few words, shown below the table.
     """
 
     header: str
@@ -62,18 +63,18 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Of the widest line."""
+        """The width of its widest line."""
         return max(cell_len(text) for text in [*self.header.split("\n"), *self.cells])
 
     @property
     def least_width(self) -> int:
-        """What it can be drawn in without cutting a word."""
+        """The least width in which it can be drawn without cutting a word."""
         return min(self.width, max(_LEAST_FOLD, cell_len(self.header))) if self.folds else self.width
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of prose below a sheet; `lead` is its first words, which the eye should find."""
+    """A line of prose below a sheet; `lead` is its first words, in bold."""
 
     text: str
     lead: str = ""
@@ -82,16 +83,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Columns, and what is to be said below them.
+    """Columns, with a title above and prose below.
 
     Attributes:
         columns: in the order shown, all of one length.
-        row_styles: a Rich style for each row; none where empty.
+        row_styles: a Rich style for each row; empty for none.
         title: one line above.
         lines: prose below.
-        gaps: how many rows are left out before the row of this index.
+        gaps: index of a row -> number of rows left out before it.
         num_unlisted: columns of the file that the sheet leaves out at any width.
-        meanings: by a column's name, what it means; said below of the columns shown.
+        meanings: name of a column -> its meaning, given below the sheet if the column is shown.
     """
 
     columns: Sequence[Column]
@@ -103,22 +104,22 @@ class Sheet:
     meanings: Mapping[str, str] = field(default_factory=dict)
 
     def with_notes(self, notes: Sequence[str]) -> Sheet:
-        """The same sheet with further lines below."""
-        return replace(self, lines=[*self.lines, *(Line(plain(note)) for note in notes)])
+        """The same sheet with notes below, the settings in them spelled as flags."""
+        return replace(self, lines=[*self.lines, *(Line(plain_text(spell(note, as_flag))) for note in notes)])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        sheet = _in_ascii(self) if options.ascii_only else self
-        shown = fitted([_pointed(column) for column in sheet.columns], options.max_width)
-        prose = said_below(sheet, shown)
+        sheet = _ascii_sheet(self) if options.ascii_only else self
+        shown = fit_columns([_align_numbers(column) for column in sheet.columns], options.max_width)
+        prose = lines_below(sheet, shown)
         if sheet.title:
             yield _prose(Line(sheet.title, style="dim"), options)
-        yield _drawn(sheet, shown, options)
+        yield _table(sheet, shown, options)
         if prose:
             yield Text("")
         yield from (_prose(line, options) for line in prose)
 
 
-def _in_ascii(sheet: Sheet) -> Sheet:
+def _ascii_sheet(sheet: Sheet) -> Sheet:
     columns = [
         replace(
             c,
@@ -133,33 +134,33 @@ def _in_ascii(sheet: Sheet) -> Sheet:
     return replace(sheet, columns=columns, lines=lines, title=as_ascii(sheet.title))
 
 
-def _pointed(column: Column) -> Column:
-    """The column with its numbers' points above each other, flush right with its header."""
+def _align_numbers(column: Column) -> Column:
+    """The column with its numbers aligned at their points, flush right with its header."""
     if column.align == "left":
         return column
     width = max(map(cell_len, column.header.split("\n")))
-    both = ([text.rjust(width) for text in aligned(cells)] for cells in (column.cells, column.narrow))
+    both = ([text.rjust(width) for text in align(cells)] for cells in (column.cells, column.narrow))
     return replace(column, cells=next(both), narrow=next(both))
 
 
-def fitted(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that fit: cells are shortened before a column goes, those of the least important columns first."""
+def fit_columns(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns that fit into `width`: cells are shortened before any column goes, the least important columns first."""
     shown = list(columns)
     for i in sorted(range(len(shown)), key=lambda i: -shown[i].rank):
-        if _needed(shown) > width and shown[i].narrow:
+        if _least_width(shown) > width and shown[i].narrow:
             shown[i] = replace(shown[i], cells=shown[i].narrow)
-    while _needed(shown) > width and any(column.rank for column in shown):
+    while _least_width(shown) > width and any(column.rank for column in shown):
         # Of equal rank the last goes first.
         worst = max(range(len(shown)), key=lambda i: (shown[i].rank, i))
         del shown[worst]
     return shown
 
 
-def _needed(columns: Sequence[Column]) -> int:
+def _least_width(columns: Sequence[Column]) -> int:
     return sum(column.least_width for column in columns) + _GAP * (len(columns) - 1)
 
 
-def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Table:
+def _table(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Table:
     box = _ASCII_HEAD if options.ascii_only else SIMPLE_HEAD
     table = Table(box=box, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     widths = _widths(shown, options.max_width)
@@ -171,16 +172,15 @@ def _drawn(sheet: Sheet, shown: Sequence[Column], options: ConsoleOptions) -> Ta
         if row in sheet.gaps:
             table.add_row(Text("..." if options.ascii_only else "⋮"), style="dim")
         cells = [
-            Text(_folded(c, row, w), style=c.styles[row] if c.styles else "")
-            for c, w in zip(shown, widths, strict=True)
+            Text(_fold(c, row, w), style=c.styles[row] if c.styles else "") for c, w in zip(shown, widths, strict=True)
         ]
         table.add_row(*cells, style=sheet.row_styles[row] if sheet.row_styles else None)
     return table
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Each column's width: those that fold share what the others leave."""
-    spare = max(0, width - _needed(columns))
+    """The width of each column: those that fold share the room that the others leave."""
+    spare = max(0, width - _least_width(columns))
     widths = []
     for column in columns:
         wanted = min(column.width, column.least_width + spare)
@@ -189,8 +189,8 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
     return widths
 
 
-def _folded(column: Column, row: int, width: int) -> str:
-    """A cell in lines of at most `width`, broken after a sign that separates where there is one."""
+def _fold(column: Column, row: int, width: int) -> str:
+    """A cell in lines of at most `width`, broken after a separator if there is one."""
     text = column.cells[row]
     if not column.folds or cell_len(text) <= width:
         return text
@@ -208,23 +208,23 @@ def _prose(line: Line, options: ConsoleOptions) -> Constrain:
     return Constrain(text, min(options.max_width, _READABLE))
 
 
-def said_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
-    """What a sheet says when these of its columns are shown: its own lines, their legends, what can't be seen."""
-    return [*sheet.lines, *_legend(shown), *_left_out(sheet, shown), *_meanings(sheet, shown)]
+def lines_below(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+    """The lines below a sheet of which these columns are shown: its own, the legends, what is left out, the meanings."""
+    return [*sheet.lines, *_legend_lines(shown), *_omission_lines(sheet, shown), *_meaning_lines(sheet, shown)]
 
 
-def _meanings(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+def _meaning_lines(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
     known = {column.name: sheet.meanings[column.name] for column in shown if column.name in sheet.meanings}
     return [Line(f": {words}" if name else words, name) for name, words in known.items()]
 
 
-def _legend(shown: Sequence[Column]) -> list[Line]:
+def _legend_lines(shown: Sequence[Column]) -> list[Line]:
     words = dict.fromkeys(column.legend for column in shown if column.legend)
     return [Line(" ".join(words), style="dim")] if words else []
 
 
-def _left_out(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
-    """Which columns and rows are not to be seen, and how to see them."""
+def _omission_lines(sheet: Sheet, shown: Sequence[Column]) -> list[Line]:
+    """The columns and rows that are not shown, and how to see them."""
     lines = []
     names = [column.name for column in sheet.columns if column.name not in {c.name for c in shown}]
     total = len(names) + sheet.num_unlisted

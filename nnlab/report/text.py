@@ -1,7 +1,7 @@
-"""Text that a terminal can be trusted with.
+"""Text that is safe to show in a terminal.
 
-What came from a person (arms, run names, columns of a file) may hold anything: control characters are made visible. What
-tables draw with has a spelling in ASCII.
+Text from a person (arms, run names, columns of a file) may contain anything: its control characters are made visible. Every
+sign that tables draw with has an ASCII spelling.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _ASCII: Final = str.maketrans(
 
 
 def as_ascii(text: str) -> str:
-    """The same text with the signs that tables use spelled in ASCII; other letters are left to the encoder."""
+    """The text with the signs that tables use spelled in ASCII; other letters are left to the encoder."""
     return text.replace(" ±", "+-").translate(_ASCII)
 
 
-def plain(value: object) -> str:
+def plain_text(value: object) -> str:
     """`value` as text of one line with every control character, bidirectional mark and lone surrogate escaped."""
     text = str(value)
     if text.isprintable():
@@ -36,8 +36,9 @@ def plain(value: object) -> str:
 def sparkline(values: Sequence[float], width: int | None = None, *, ascii_only: bool = False) -> str:
     """The values as a line of bars, the least finite one lowest and the largest highest.
 
-    Infinite values are arrows, missing ones gaps; equal values stand half-way. Of more than `width` values evenly
-    spaced ones are drawn, the first and the last among them. For a logarithmic scale give logarithms: of 0 it is -inf.
+    Infinite values are arrows, missing ones gaps; if all values are equal, they are half-way up. If there are more than
+    `width` values, evenly spaced ones are drawn, with the first and the last among them. For a logarithmic scale pass
+    logarithms; that of 0 is -inf.
     """
     drawn = list(values)
     if width is not None and len(drawn) > width:

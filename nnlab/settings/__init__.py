@@ -1,7 +1,8 @@
-"""The settings of an experiment: frozen, checked, each with the place its value came from.
+"""Settings: frozen, checked, each with the place that its value came from.
 
-A setting is declared once, in this package: its name is its key in TOML and in Python, its flag with dashes (`batch_size`
-is `--batch-size`), and its environment variable in capitals (`NNLAB_BATCH_SIZE`). Its role says what a change of it does:
+A setting is declared once: in this package if several commands have it, else beside its command. Its name is its key in TOML and in
+Python, its option with dashes (`batch_size` is `--batch-size`), and its environment variable in capitals (`NNLAB_BATCH_SIZE`).
+Its role says what a change of it does:
 
     training    changes a run's numbers: part of the run's identity
     arms        lists what is varied: each level is a run of its own
@@ -11,33 +12,17 @@ is `--batch-size`), and its environment variable in capitals (`NNLAB_BATCH_SIZE`
 
 from __future__ import annotations
 
-from nnlab.settings.base import Origin, Role, Settings, Task, setting
-from nnlab.settings.experiments import (
-    CompareAnySettings,
-    CompareInitSettings,
-    CompareLossSettings,
-    CompareScheduleSettings,
-    CompareSettings,
-    SweepLrSettings,
-    TrainSettings,
-)
-from nnlab.settings.inspections import GradcheckSettings, NeuronSettings
-from nnlab.settings.output import DisplaySettings, GradcheckOutputSettings, OutputSettings
+from nnlab.settings.base import Origin, Role, Settings, Task, argument, setting
+from nnlab.settings.comparisons import CompareSettings
+from nnlab.settings.output import DisplaySettings, OutputSettings
 from nnlab.settings.readers import CountSetting, RateSetting, SpecSetting, WholeSetting
 from nnlab.settings.runs import ExperimentSettings, RunSettings
 
 __all__ = [
-    "CompareAnySettings",
-    "CompareInitSettings",
-    "CompareLossSettings",
-    "CompareScheduleSettings",
     "CompareSettings",
     "CountSetting",
     "DisplaySettings",
     "ExperimentSettings",
-    "GradcheckOutputSettings",
-    "GradcheckSettings",
-    "NeuronSettings",
     "Origin",
     "OutputSettings",
     "RateSetting",
@@ -45,9 +30,8 @@ __all__ = [
     "RunSettings",
     "Settings",
     "SpecSetting",
-    "SweepLrSettings",
     "Task",
-    "TrainSettings",
     "WholeSetting",
+    "argument",
     "setting",
 ]

@@ -1,4 +1,4 @@
-"""What every kind of settings shares: how a setting is declared, and how values that a person wrote are checked."""
+"""The declaration of settings, and the check of values that a user wrote."""
 
 from __future__ import annotations
 
@@ -17,19 +17,29 @@ Origin = Literal["flag", "python", "environment", "file", "default"]
 
 
 def setting(default: Any, words: str, *, role: Role = "training", panel: str = "Training", metavar: str = "") -> Any:
-    """A field: its default, its help in one line, what it decides, and the panel of `--help` it stands in."""
-    extra = {"role": role, "panel": panel, "metavar": metavar}
+    """A field that is an option: its default, its help in one line, its role, and the panel of `--help` that lists it."""
+    extra = {"role": role, "panel": panel, "metavar": metavar, "argument": False}
     return Field(default=default, description=words, json_schema_extra=extra, validate_default=True)  # type: ignore[arg-type]
 
 
-class Settings(BaseModel):
-    """What every kind of settings shares: frozen, unknown keys refused, built from layers of given values."""
+def argument(words: str, *, metavar: str, default: Any = ...) -> Any:
+    """A field that is a positional argument of the command line; required unless it has a default.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    Only the user gives it, never the environment or a file.
+    """
+    extra = {"role": "execution", "panel": "Arguments", "metavar": metavar, "argument": True}
+    return Field(default=default, description=words, json_schema_extra=extra)  # type: ignore[arg-type]
+
+
+class Settings(BaseModel):
+    """The base of all settings: frozen, without unknown keys."""
+
+    # Built when first used: `nnlab --help` needs no validators, and building those of every command took 40 ms.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> Self:
-        """Settings from values as a person wrote them (text, or what TOML and Python have for it).
+        """Settings from values as a user wrote them: text, or the types of TOML and Python.
 
         Raises:
             UsageError: an unknown name, or a value that can't be what is meant.
@@ -49,17 +59,32 @@ class Settings(BaseModel):
             raise UsageError(f"{mention(name)}: {message}, not {first['input']!r}.") from None
 
     @classmethod
+    def arguments(cls) -> frozenset[str]:
+        """The names of the settings that are positional arguments."""
+        return frozenset(name for name in cls.model_fields if cls.extra(name)["argument"])
+
+    @classmethod
     def with_role(cls, role: Role) -> tuple[str, ...]:
         """The names of the settings that have this role."""
         return tuple(name for name in cls.model_fields if cls.role_of(name) == role)
 
     @classmethod
     def role_of(cls, name: str) -> Role:
-        """What a change of the setting `name` does."""
+        """The role of the setting `name`."""
+        return cls.extra(name)["role"]  # type: ignore[return-value]
+
+    @classmethod
+    def extra(cls, name: str) -> Mapping[str, object]:
+        """The properties of a field that pydantic does not know: role, panel, metavar, argument."""
         extra = cls.model_fields[name].json_schema_extra
         assert isinstance(extra, dict)
-        return extra["role"]  # type: ignore[return-value]
+        return extra
+
+    def deciding(self) -> dict[str, object]:
+        """Every setting that has a value and can change a number, in JSON's types."""
+        shown = self.with_role("execution")
+        return {name: value for name, value in self.as_json().items() if name not in shown}
 
     def as_json(self) -> dict[str, object]:
-        """Every setting in JSON's types, as the manifest has it and `--config` reads it back."""
+        """Every setting in JSON's types, as the manifest stores it and an experiment file gives it."""
         return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}

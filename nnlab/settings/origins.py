@@ -1,4 +1,4 @@
-"""Errors in the words of a front end, with the place that a setting's value came from."""
+"""Errors spelled for a front end, with the source of each setting that they name."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def spell_errors(spelling: Spelling, origins: Mapping[str, Origin], config: str 
     """Context manager: spell the settings that an error names, and say which file or variable their values came from.
 
     Args:
-        spelling: the front end's; a setting from the experiment file is spelled as it stands there.
-        origins: by setting; a value given to the front end itself needs no word.
+        spelling: the front end's; a setting from the experiment file is spelled as in the file.
+        origins: by setting; a value given to the front end itself needs no explanation.
         config: the experiment file, if there is one.
     """
 

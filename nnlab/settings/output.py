@@ -19,6 +19,11 @@ class DisplaySettings(Settings):
     quiet: bool = setting(False, "No progress, no notes.", role="execution", panel="Output")
     no_color: bool = setting(False, "No colour.", role="execution", panel="Output")
 
+    @property
+    def is_for_a_person(self) -> bool:
+        """True if the answer is shown as tables, not as rows."""
+        return self.format in ("table", "markdown")
+
 
 class OutputSettings(DisplaySettings):
     """Where the answer goes and how it looks: nothing here changes a number."""
@@ -27,22 +32,16 @@ class OutputSettings(DisplaySettings):
     name: str | None = setting(
         None, "Name of the directory under results/COMMAND/.", role="execution", panel="Output", metavar="NAME"
     )
-    dry_run: bool = setting(False, "Show what would be run, and its cost.", role="execution", panel="Output")
-    fresh: bool = setting(False, "Set old results aside and start again.", role="execution", panel="Output")
-    verbose: bool = setting(False, "Say on stderr what is done, and how.", role="execution", panel="Output")
+    dry_run: bool = setting(
+        False, "Show what would be run and what it would cost; train nothing.", role="execution", panel="Output"
+    )
+    fresh: bool = setting(False, "Move old results aside and start again.", role="execution", panel="Output")
+    verbose: bool = setting(False, "Report each step, and its time, on stderr.", role="execution", panel="Output")
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> Self:
-        """As of any settings; and more is not said where nothing is to be said."""
+        """As for other settings; also rejects `quiet` together with `verbose`."""
         output = super().from_values(values)
         if output.quiet and output.verbose:
             raise UsageError(f"{mention('quiet')} leaves out what {mention('verbose')} adds. Give one of them.")
         return output
-
-
-class GradcheckOutputSettings(OutputSettings):
-    """A check may also answer a build server."""
-
-    format: Literal["auto", "table", "csv", "json", "jsonl", "markdown", "junit"] = setting(  # type: ignore[assignment]
-        "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
-    )

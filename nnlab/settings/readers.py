@@ -1,4 +1,4 @@
-"""The types of settings: each reads text as the grammar has it, and what TOML and Python have for it."""
+"""The types of settings: each reads text by the grammar, and the types of TOML and Python."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nnlab.core.spelling import mention, spell_value
 
 
 def as_text(value: object) -> str:
-    """A value from TOML or Python in the spelling that the grammar reads: `[0.1, 0.2]` is `0.1,0.2`.
+    """A value from TOML or Python in the spelling of the grammar: `[0.1, 0.2]` is `0.1,0.2`.
 
     NumPy's numbers and arrays are spelled as Python's own.
     """
@@ -75,7 +75,7 @@ def _counts(text: str, *, what: str) -> tuple[int, ...]:
 
 
 def _numbers(text: str, *, what: str) -> tuple[float, ...]:
-    """Numbers separated by commas; unlike levels of a factor they may be equal."""
+    """Numbers separated by commas; unlike the levels of a factor, they may repeat."""
     parts = text.removesuffix(",").split(",")
     return tuple(float(parse_value("Number", part.strip(), what=what)) for part in parts)  # type: ignore[arg-type]
 

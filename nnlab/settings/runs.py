@@ -23,25 +23,29 @@ from nnlab.settings.readers import (
 
 
 class RunSettings(Settings):
-    """Everything that decides the numbers of one run, but its seed."""
+    """Everything that decides the numbers of one run, except its seed."""
 
     data: SpecSetting = setting(
         Spec("mnist1d"), "Data set: a name, a .csv, .npz or .parquet file, or FILE.py:NAME.", panel="Data"
     )
     target: str | None = setting(None, "Column of the file to predict.", panel="Data", metavar="COLUMN")
     task: Literal["auto", "regression", "binary", "multiclass", "reconstruction"] = setting(
-        "auto", "What is predicted; auto asks the data. reconstruction: the inputs themselves.", panel="Data"
+        "auto", "What is predicted; auto: decided by the data. reconstruction: the inputs themselves.", panel="Data"
     )
     split: str = setting("auto", "random, stratified, group:COLUMN or time:COLUMN.", panel="Data", metavar="HOW")
-    validation: FractionSetting = setting(0.2, "Part of the rows to choose by; 0 for none.", panel="Data")
-    test: FractionSetting = setting(0.2, "Part of the rows to report on, where the data has none.", panel="Data")
-    standardize: bool = setting(True, "Scale tables by their training part.", panel="Data")
+    validation: FractionSetting = setting(0.2, "Fraction of the rows to choose by; 0 for none.", panel="Data")
+    test: FractionSetting = setting(
+        0.2, "Fraction of the rows to report on, if the data have no test part of their own.", panel="Data"
+    )
+    standardize: bool = setting(True, "Standardize tables by the mean and sd of their training part.", panel="Data")
     missing: Literal["error", "drop", "mean"] = setting("error", "What to do with empty cells.", panel="Data")
-    label_noise: FractionSetting = setting(0.0, "Part of the training labels to make wrong.", panel="Data")
+    label_noise: FractionSetting = setting(
+        0.0, "Fraction of the training labels to replace by wrong ones.", panel="Data"
+    )
     outliers: str | None = setting(
         None, "Training targets to disturb: FRACTION:scale=S.", panel="Data", metavar="FRACTION:scale=S"
     )
-    class_weights: Literal["none", "balanced"] = setting("none", "Weigh the classes of the loss.", panel="Data")
+    class_weights: Literal["none", "balanced"] = setting("none", "Weights of the classes in the loss.", panel="Data")
 
     model: SpecSetting = setting(Spec("mlp", (("hidden", "100x100"),)), "Model.", panel="Model")
     activation: OptionalSpec = setting(
@@ -59,13 +63,13 @@ class RunSettings(Settings):
     schedule: SpecSetting = setting(Spec("none"), "Schedule of the learning rate.")
     warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
     epochs: CountSetting = setting(10, "Passes over the training part.")
-    steps: OptionalCount = setting(None, "Stop after so many steps.", metavar="N")
-    batch_size: BatchSize = setting(100, "Rows a step, or full.", metavar="N|full")
-    shuffle: bool = setting(True, "Draw a new order of the rows every epoch.")
+    steps: OptionalCount = setting(None, "Stop after N steps.", metavar="N")
+    batch_size: BatchSize = setting(100, "Rows per step, or full for all rows.", metavar="N|full")
+    shuffle: bool = setting(True, "Draw a new order of the rows each epoch.")
     weight_decay: OptionalNonNegative = setting(None, "Weight decay of the optimizer (default: its own).", metavar="X")
     clip_norm: OptionalPositive = setting(None, "Clip the gradient's norm.", metavar="X")
     early_stop: OptionalCount = setting(
-        None, "Stop a run after so many epochs without a better validation loss.", metavar="EPOCHS"
+        None, "Stop a run after this many epochs without a better validation loss.", metavar="EPOCHS"
     )
     average: OptionalSpec = setting(None, "Weight averaging: ema:decay=0.999.", metavar="SPEC")
     dtype: Literal["float32", "float64", "bfloat16", "mixed"] = setting(
@@ -83,16 +87,20 @@ class RunSettings(Settings):
 class ExperimentSettings(RunSettings):
     """A run's settings, the seeds, and how the answer is judged."""
 
-    seeds: SeedList = setting("10", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms", metavar="SEEDS")
-    metric: str = setting("val_loss", "What arms are judged by.", role="analysis", panel="Judging", metavar="METRIC")
+    seeds: SeedList = setting(
+        "10", "A count (5 is 0..4) or a list (3,5,8; a single seed: 5,).", role="arms", metavar="SEEDS"
+    )
+    metric: str = setting(
+        "val_loss", "The metric that arms are judged by.", role="analysis", panel="Judging", metavar="METRIC"
+    )
     threshold_loss: Threshold = setting(
-        "auto", "Loss that steps_to_threshold counts to.", role="analysis", panel="Judging", metavar="X|auto"
+        "auto", "The loss that steps_to_threshold counts to.", role="analysis", panel="Judging", metavar="X|auto"
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.", role="execution", panel="Machine")
     threads: OptionalCount = setting(
-        None, "Tiles computed at once (default: one a core).", role="execution", panel="Machine", metavar="N"
+        None, "Tiles computed at once (default: one per core).", role="execution", panel="Machine", metavar="N"
     )
     deterministic: bool = setting(
         False, "Only algorithms that give the same bits each time (cuda).", role="execution", panel="Machine"
     )
-    explain: bool = setting(False, "Say what the columns of the table mean.", role="execution", panel="Output")
+    explain: bool = setting(False, "Explain the columns of the table.", role="execution", panel="Output")

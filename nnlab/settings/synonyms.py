@@ -1,4 +1,4 @@
-"""What people call a setting who know it from elsewhere."""
+"""Names of settings in other tools."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SYNONYMS: Final[Mapping[str, str]] = {
 
 
 def setting_meant(given: str, accepted: Iterable[str]) -> str:
-    """` Did you mean 'lr'?` of `learning_rate`, or of a name that is near; nothing where none is."""
+    """` Did you mean 'lr'?` for `learning_rate` or a near name; nothing if no name is near."""
     names = list(accepted)
     meant = SYNONYMS.get(given.lower().replace("-", "_"))
     return f" Did you mean {meant!r}?" if meant and meant.partition("=")[0] in names else did_you_mean(given, names)

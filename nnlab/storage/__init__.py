@@ -1,1 +1,1 @@
-"""What survives a crash: the journal of finished runs, the files rendered from it, the manifest, the lock. No torch."""
+"""Files that survive a crash: the journal of finished runs, the files rendered from it, the manifest, the lock. No torch."""

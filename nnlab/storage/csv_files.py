@@ -1,7 +1,7 @@
-"""The tables on the disk: runs.csv and curves.csv rendered from the journal, and any other table written and read.
+"""CSV files: runs.csv and curves.csv rendered from the journal, and any other table written and read.
 
 Numbers have full precision (the shortest decimal that reads back as the same float), `nan`, `inf`, `-inf`; booleans are
-`true` and `false`; what does not apply is empty. UTF-8, lines end with a newline alone.
+`true` and `false`; a cell that does not apply is empty. The files are UTF-8, and lines end with a newline alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import DataError
 from nnlab.core.lazy import lazy
 from nnlab.core.spelling import spell_value
-from nnlab.storage.writing import disk_errors, replacing
+from nnlab.storage.writing import disk_errors, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ else:
     np = lazy("numpy")
     pd = lazy("pandas")
 
-RUNS: Final = "runs.csv"
-CURVES: Final = "curves.csv"
-SUMMARY: Final = "summary.csv"
-COMPARISONS: Final = "comparisons.csv"
-TUNING: Final = "tuning.csv"
-LAYERS: Final = "layers.csv"
+RUNS_CSV: Final = "runs.csv"
+CURVES_CSV: Final = "curves.csv"
+SUMMARY_CSV: Final = "summary.csv"
+COMPARISONS_CSV: Final = "comparisons.csv"
+TUNING_CSV: Final = "tuning.csv"
+LAYERS_CSV: Final = "layers.csv"
 
 _RUN: Final = [
     "run_id",
@@ -106,22 +106,20 @@ def write_runs(
     """Write runs.csv: a row for each of `runs` that the journal has, in their order.
 
     Args:
-        directory: of the results.
-        journal: of the same directory.
-        runs: what was asked for; each names its arm.
+        directory: the results directory.
+        journal: its journal.
+        runs: the runs asked for; each names its arm.
         task: decides the metrics' columns.
         steps_to_threshold: by run_id; the cell is empty where a run has none.
     """
-    with replacing(directory / RUNS) as file:
+    with replace_file(directory / RUNS_CSV) as file:
         _print_rows(file, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
 
 
-def runs_frame(
-    journal: Journal, runs: Sequence[Run], *, task: Task, steps_to_threshold: Mapping[str, float]
-) -> pd.DataFrame:
-    """What `read_csv` would read from the runs.csv that `write_runs` would write."""
+def runs_frame(journal: Journal, runs: Sequence[Run], *, task: Task) -> pd.DataFrame:
+    """The rows of runs.csv as `read_csv` would read them, before any threshold is known."""
     text = io.StringIO()
-    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, steps_to_threshold))
+    _print_rows(text, run_columns(task), _run_rows(journal, runs, task, {}))
     text.seek(0)
     return read_csv(text)
 
@@ -131,7 +129,7 @@ def write_curves(directory: Path, journal: Journal, runs: Sequence[Run], *, task
     columns = curve_columns(task)
     found = [run for run in runs if run.run_id in journal]
     curves_of_runs = journal.spelled_curves(run.run_id for run in found)
-    with replacing(directory / CURVES) as file:
+    with replace_file(directory / CURVES_CSV) as file:
         _print_rows(file, columns, [])
         for run, curves in zip(found, curves_of_runs, strict=True):
             if "epoch" in curves:
@@ -146,7 +144,7 @@ def _curve_lines(run: Run, columns: Sequence[Iterable[str]]) -> Iterator[str]:
 
 
 def layers_frame(journal: Journal, runs: Sequence[Run]) -> pd.DataFrame:
-    """The rows of layers.csv: what was seen of each layer of each of `runs` whenever it was probed."""
+    """The rows of layers.csv: one for each layer of each of `runs` at each probe."""
     found = [run for run in runs if run.run_id in journal]
     rows: list[dict[str, object]] = []
     for run, kept in zip(found, journal.read((run.run_id for run in found), curves=False), strict=True):
@@ -166,8 +164,8 @@ def _run_rows(
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write any table as a CSV file; the old one stays until the new one is whole."""
-    with replacing(path) as file:
+    """Write any table as a CSV file; the old file stays until the new one is complete."""
+    with replace_file(path) as file:
         print_csv(file, table)
 
 
@@ -181,7 +179,7 @@ def _series(table: pd.DataFrame) -> list[pd.Series[Any]]:
 
 
 def _cells(column: pd.Series[Any]) -> Iterable[object]:
-    """The cells of a column, None where it says that nothing applies: NaN does so among texts, not among numbers."""
+    """The cells of a column, None for one that does not apply: NaN means that among texts, but not among numbers."""
     if isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
         return column.astype(object).where(column.notna(), None)
     return column
@@ -190,28 +188,28 @@ def _cells(column: pd.Series[Any]) -> Iterable[object]:
 def _print_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_spelled(cell) for cell in row] for row in rows)
+    writer.writerows([_spell(cell) for cell in row] for row in rows)
 
 
-def _spelled(cell: object) -> str:
+def _spell(cell: object) -> str:
     if cell is None or cell is pd.NA:
         return ""
     return spell_value(cell.item() if isinstance(cell, np.generic) else cell)
 
 
 def read_csv(source: Path | TextIO, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A table as it was written.
+    """Read a table as it was written.
 
-    Columns that name things are text, where an empty cell is ''. In a column of numbers an empty cell is NaN, and so is
-    `nan`; `diverged_step` is a column of nullable whole numbers. Flags are bools, nullable where cells are empty.
+    Columns of names are text, where an empty cell is ''. In a column of numbers an empty cell is NaN, and so is `nan`;
+    `diverged_step` is a column of nullable whole numbers. Flags are bools, nullable if cells are empty.
 
     Args:
         source: a CSV file, or open text such as stdin.
         columns: only these, in the file's order; those that it lacks are left out.
 
     Raises:
-        DataError: no table can be read from it.
-        UsageError: the file is not there or can't be read.
+        DataError: it is not a CSV table.
+        UsageError: the file does not exist or can't be read.
     """
     if isinstance(source, Path):
         with disk_errors(source), source.open(encoding="utf-8", newline="") as file:
@@ -231,13 +229,13 @@ def _table(file: TextIO, name: str, columns: Sequence[str] | None) -> pd.DataFra
             na_values={column: ["", "nan"] for column in header if column not in _TEXT},
             low_memory=False,
         )
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for names of rows
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes surplus cells for row names
             raise ValueError("its rows have more cells than its header")
     except ValueError as error:
-        raise DataError(f"{name} is no CSV table with a header: {str(error).strip()}.") from None
+        raise DataError(f"{name} is not a CSV table with a header: {str(error).strip()}.") from None
     return table.astype({column: "boolean" for column in table if _has_flags(table[column])})
 
 
 def _has_flags(column: pd.Series[Any]) -> bool:
-    """Whether these are flags of which some are empty: they come as objects."""
+    """True for a column of flags with empty cells, which pandas reads as objects."""
     return column.dtype == object and {type(cell) for cell in column[column.notna()]} == {bool}

@@ -1,4 +1,4 @@
-"""The directory of an experiment: where it is, whether it is ours, and whether it is the same experiment's."""
+"""The directory of an experiment: its path, and the checks that it is nnlab's and holds the same experiment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from nnlab.core.errors import RefusedError, UsageError
 from nnlab.core.spelling import mention, spell_value
 from nnlab.storage.journal import JOURNAL
-from nnlab.storage.locks import LOCK, locked
+from nnlab.storage.locks import LOCK, hold_directory
 from nnlab.storage.manifest import MANIFEST, read_manifest
 from nnlab.storage.writing import disk_errors, remove_leftovers
 
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
     from nnlab.settings import OutputSettings
 
-_LONGEST_SLUG: Final = 30  # characters; two of them, in four bytes each, and the hash stay within a file name's 255
+# Characters: two slugs of four bytes a character, and the hash, stay within the 255 bytes of a file name.
+_LONGEST_SLUG: Final = 30
 _MOST_SHOWN: Final = 6
 _ELSEWHERE: Final = f"Give another {mention('out')} or {mention('name')}."
 
 
 @dataclass(frozen=True)
-class Results:
+class HeldDirectory:
     """A results directory that this process holds.
 
     Attributes:
-        path: of the directory.
-        set_aside: where the old results were moved, if they were.
+        path: the directory.
+        set_aside: where the old results were moved; None if nothing was moved.
     """
 
     path: Path
@@ -42,16 +43,17 @@ class Results:
 
 
 @contextmanager
-def open_results(path: Path, identity: Mapping[str, object], *, fresh: bool = False) -> Iterator[Results]:
-    """Hold the directory `path` for an experiment, made where it is not there.
+def open_results(path: Path, identity: Mapping[str, object], *, fresh: bool = False) -> Iterator[HeldDirectory]:
+    """Context manager: hold the directory `path` for an experiment; it is created if needed.
 
     Args:
-        path: of the directory.
-        identity: what all its runs share: settings by their names, anything else under a name with a space in it.
-        fresh: move results that are there to `PATH.old-1`, or the first such number that is free.
+        path: the directory.
+        identity: the values that all its runs share: settings and their keys by name (`model.hidden`), anything else under
+            a name with a space.
+        fresh: move existing results to `PATH.old-1`, or to the first such name that is free.
 
     Raises:
-        RefusedError: another process holds it, it is another experiment's, or it is none of nnlab's.
+        RefusedError: another process holds it, or it holds another experiment or files that are not nnlab's.
         UsageError: it is a file, or can't be written.
         PartialError: the disk is full.
     """
@@ -59,11 +61,11 @@ def open_results(path: Path, identity: Mapping[str, object], *, fresh: bool = Fa
         _check_ours(path)
         set_aside = _set_aside(path) if fresh else None
         path.mkdir(parents=True, exist_ok=True)
-    with locked(path):
+    with hold_directory(path):
         with disk_errors(path, advice=_ELSEWHERE):
             remove_leftovers(path)
         _check_same(path, identity)
-        yield Results(path, set_aside)
+        yield HeldDirectory(path, set_aside)
 
 
 def _check_ours(path: Path) -> None:
@@ -82,7 +84,7 @@ def _set_aside(path: Path) -> Path | None:
         return None
     path = path.absolute()
     free = next(old for n in count(1) if not (old := path.with_name(f"{path.name}.old-{n}")).exists())
-    with locked(path):
+    with hold_directory(path):
         return path.rename(free)
 
 
@@ -90,7 +92,7 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
     manifest = read_manifest(path)
     if manifest is None:
         return
-    now = json.loads(canonical(identity))
+    now = json.loads(canonical_json(identity))
     differing = [name for name in {**manifest.identity, **now} if manifest.identity.get(name) != now.get(name)]
     if not differing:
         return
@@ -98,36 +100,42 @@ def _check_same(path: Path, identity: Mapping[str, object]) -> None:
     more = len(differing) - len(shown)
     raise RefusedError(
         f"{path} holds another experiment: {'; '.join(shown)}{f'; and {more} more' if more else ''}.\n"
-        f"Give another {mention('out')} or {mention('name')}, or {mention('fresh')} to set the old results aside."
+        f"Give another {mention('out')} or {mention('name')}, or {mention('fresh', True)} to set the old results aside."
     )
 
 
 def _difference(name: str, there: object, now: object) -> str:
-    return f"{name if ' ' in name else mention(name)}: {_told(there)} there, {_told(now)} now"
+    if not name.isidentifier():  # a key such as `model.hidden`, or words
+        return f"{name}: {_spell(there)} there, {_spell(now)} now"
+    return f"{_setting(name, there)} there, {_setting(name, now)} now"
 
 
-def _told(value: object) -> str:
+def _setting(name: str, value: object) -> str:
+    return f"no {mention(name)}" if value in (None, []) else mention(name, _spell(value))
+
+
+def _spell(value: object) -> str:
     if isinstance(value, list):
-        return ",".join(map(_told, value))
+        return ",".join(map(_spell, value))
     return "not set" if value is None else spell_value(value)
 
 
-def canonical(identity: Mapping[str, object]) -> str:
-    """The identity as JSON: the same text for the same settings, in whatever order they were given."""
+def canonical_json(identity: Mapping[str, object]) -> str:
+    """The identity as JSON: the same text for the same settings, in any order."""
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def directory_for(command: str, words: tuple[str, str], identity: Mapping[str, object], output: OutputSettings) -> Path:
-    """Where a command's results go: `--out` itself, or under results/COMMAND/ by name or by content.
+    """The directory for a command's results: `out` itself, or one under results/COMMAND/ with the name given or a default.
 
     Args:
         command: such as sweep-lr.
-        words: two specifications that name the directory for a reader: of an experiment its data and its model.
-        identity: what all that it holds has in common.
+        words: two specifications that make a default name readable: an experiment's data and model.
+        identity: the values that all results in it share.
         output: `out` and `name`.
 
     Raises:
-        UsageError: a name that is a path.
+        UsageError: the name is a path.
     """
     if output.out is not None:
         return Path(output.out)
@@ -141,19 +149,19 @@ def directory_for(command: str, words: tuple[str, str], identity: Mapping[str, o
 
 
 def default_directory(command: str, data: str, model: str, identity: Mapping[str, object]) -> Path:
-    """`results/COMMAND/DATA-MODEL-HASH`: readable by its first words, told apart by the first 8 hex digits of SHA-256.
+    """`results/COMMAND/DATA-MODEL-HASH`: readable by its first words, unique by the first 8 hex digits of SHA-256.
 
     Args:
         command: such as sweep-lr.
         data, model: their specifications.
-        identity: what all runs of the experiment share.
+        identity: the values that all runs of the experiment share.
     """
-    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:8]
     return Path("results", command, f"{_slug(data)}-{_slug(model)}-{digest}")
 
 
 def _slug(spec: str) -> str:
-    """A specification as a part of a file name: of a path only the last part, of other signs a dash."""
+    """A specification as part of a file name: only the last component of a path, and dashes for special characters."""
     name, _, options = spec.partition(":")
     words = re.sub(r"[^\w.]+", "-", f"{PurePath(name).name}-{options}")
     return words[:_LONGEST_SLUG].strip("-.")

@@ -1,4 +1,4 @@
-"""One process a results directory."""
+"""One process at a time for each results directory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ LOCK: Final = ".lock"
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory for this process; the system lets go of it if the process dies.
+def hold_directory(directory: Path) -> Iterator[None]:
+    """Context manager: hold the directory for this process; the system releases it if the process dies.
 
     Raises:
         RefusedError: another process holds it.

@@ -1,4 +1,4 @@
-"""The manifest: what was asked for, by what it was computed, and on what machine."""
+"""The manifest: what was asked for, what computed it, and on what machine."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from nnlab.core.errors import DataError, RefusedError
 from nnlab.core.spelling import mention
 from nnlab.settings import Origin
-from nnlab.storage.writing import disk_errors, replacing
+from nnlab.storage.writing import disk_errors, replace_file
 
 MANIFEST: Final = "manifest.json"
-SCHEMA_VERSION: Final = 1
+MANIFEST_SCHEMA_VERSION: Final = 1
 _GIT_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedSetting:
     """A setting's value in JSON's types, and where it came from."""
 
     value: JsonValue
@@ -35,7 +35,7 @@ class Resolved:
 
 @dataclass(frozen=True)
 class GitState:
-    """Where the working directory's repository stands: its commit, and whether tracked files differ from it."""
+    """The state of the working directory's repository: its commit, and whether tracked files differ from it."""
 
     commit: str
     dirty: bool
@@ -43,25 +43,25 @@ class GitState:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of an experiment beside its numbers.
+    """Everything known of an experiment besides its numbers.
 
     Attributes:
-        identity: what all runs of the directory share; another identity is another directory.
+        identity: the values that all runs of the directory share; another identity needs another directory.
         settings: every setting by name.
         factor: the setting that is varied, if one is.
         versions: of Python and of the libraries that decide numbers.
         threads: tiles computed at once.
-        git: of the working directory; None where it is in no repository.
-        data_hash: of the data's content.
-        file_hashes: of the user's own code files, by path.
-        started, finished: ISO 8601, UTC; not finished: None.
+        git: of the working directory; None outside a repository.
+        data_hash: hash of the data's content.
+        file_hashes: hashes of the user's own code files, by path.
+        started, finished: ISO 8601, UTC; None if not finished.
         seconds: from start to finish.
-        facts: what the study found that has no table: the threshold, the sharpness. Not finite is null.
+        facts: findings that have no table, such as the threshold and the sharpness; null for a number that is not finite.
     """
 
     command: str
     identity: Mapping[str, JsonValue]
-    settings: Mapping[str, Resolved]
+    settings: Mapping[str, ResolvedSetting]
     factor: str | None
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -81,33 +81,33 @@ class Manifest:
     platform: str = field(default_factory=platform.platform)
 
     def to_json(self) -> str:
-        """The manifest as the file has it."""
-        content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+        """The manifest as the text of its file."""
+        content = {"schema_version": MANIFEST_SCHEMA_VERSION, **asdict(self)}
+        return json.dumps(_json_value(content), indent=2, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, where: str = MANIFEST) -> Manifest:
-        """The manifest that `to_json` wrote.
+        """Read a manifest that `to_json` wrote.
 
         Args:
-            text: the file's.
+            text: of the file.
             where: the file, for messages.
 
         Raises:
-            RefusedError: written by a later nnlab.
-            DataError: no manifest.
+            RefusedError: it was written by a later nnlab.
+            DataError: it is not a manifest.
         """
         try:
             content = json.loads(text)
             schema_version = int(content["schema_version"])
-            if schema_version <= SCHEMA_VERSION:
+            if schema_version <= MANIFEST_SCHEMA_VERSION:
                 return _adapter.validate_python(content)
         except (ValueError, KeyError, TypeError, ValidationError):
             raise DataError(
-                f"{where} is no manifest of nnlab. Give {mention('fresh')} to set its directory aside."
+                f"{where} is not a manifest of nnlab. Give {mention('fresh', True)} to set its directory aside."
             ) from None
         raise RefusedError(
-            f"{where} has schema version {schema_version}, and this nnlab reads up to {SCHEMA_VERSION}. "
+            f"{where} has schema version {schema_version}, and this nnlab reads up to {MANIFEST_SCHEMA_VERSION}. "
             f"Install a later nnlab, or give another {mention('out')} or {mention('name')}."
         )
 
@@ -115,28 +115,28 @@ class Manifest:
 _adapter: Final = TypeAdapter(Manifest)
 
 
-def _finite(value: object) -> object:
-    """The same in what JSON has: None for a number that is not finite."""
+def _json_value(value: object) -> object:
+    """The value in JSON's types, with None for a number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: _json_value(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [_json_value(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write manifest.json; the old one stays until the new one is whole."""
+    """Write manifest.json; the old file stays until the new one is complete."""
     text = manifest.to_json()
-    with replacing(directory / MANIFEST) as file:
+    with replace_file(directory / MANIFEST) as file:
         file.write(text)
 
 
 def read_manifest(directory: Path) -> Manifest | None:
-    """The directory's manifest, or None where it has none.
+    """The directory's manifest, or None if it has none.
 
     Raises:
-        RefusedError: written by a later nnlab.
-        DataError: the file is no manifest.
+        RefusedError: the file was written by a later nnlab.
+        DataError: the file is not a manifest.
     """
     path = directory / MANIFEST
     if not path.exists():
@@ -146,13 +146,13 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 
 def library_versions(*, nnlab: str, torch: str) -> dict[str, str]:
-    """The versions that decide numbers; pandas and numpy are asked for theirs without being imported."""
+    """The versions of the software that decides numbers; those of pandas and numpy are read without importing them."""
     found = {"nnlab": nnlab, "python": platform.python_version(), "torch": torch}
     return found | {name: version(name) for name in ("numpy", "pandas")}
 
 
 def git_state(directory: Path) -> GitState | None:
-    """The state of the repository that `directory` is in; None without one, without git, or where git is slow."""
+    """The state of the repository that `directory` is in; None without one, without git, or if git is slow."""
     command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         asked = subprocess.run(command, cwd=directory, capture_output=True, timeout=_GIT_TIMEOUT_S, check=True)

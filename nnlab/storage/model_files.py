@@ -1,4 +1,4 @@
-"""A trained model on disk: `weights.safetensors` and `model.json`, read without running any code of theirs."""
+"""A trained model on disk: `weights.safetensors` and `model.json`, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ else:
 MODEL: Final = "model"
 WEIGHTS: Final = "weights.safetensors"
 DESCRIPTION: Final = "model.json"
-SCHEMA_VERSION: Final = 1
+MODEL_SCHEMA_VERSION: Final = 1
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What `nnlab predict` needs.
+    """A trained model, as `nnlab predict` needs it.
 
     Attributes:
-        weights: by the names that `nn.Sequential` gives them.
-        description: architecture, loss, task, preprocessing, and which run it is, in JSON's types.
+        weights: parameters by the names that `nn.Sequential` gives them.
+        description: architecture, loss, task, preprocessing, and the run that trained it, in JSON's types.
     """
 
     weights: Mapping[str, np.ndarray]
@@ -46,14 +46,14 @@ def save_model(directory: Path, model: SavedModel) -> None:
         new.mkdir(parents=True)
         # Not save_file, which makes a file that only its owner may read, whatever the umask.
         (new / WEIGHTS).write_bytes(safetensors_numpy.save(dict(model.weights)))
-        content = {"schema_version": SCHEMA_VERSION, **model.description}
+        content = {"schema_version": MODEL_SCHEMA_VERSION, **model.description}
         (new / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(directory, ignore_errors=True)
         new.rename(directory)
 
 
 def load_description(directory: Path) -> Mapping[str, Any] | None:
-    """What model.json says, or None where there is no model."""
+    """The content of model.json; None if there is no model."""
     path = directory / DESCRIPTION
     if not path.exists():
         return None
@@ -61,13 +61,15 @@ def load_description(directory: Path) -> Mapping[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}.") from None
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(f"{path} is of schema {content.get('schema_version')!r}; this nnlab reads {SCHEMA_VERSION}.")
+    if content.get("schema_version") != MODEL_SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {content.get('schema_version')!r}; this nnlab reads {MODEL_SCHEMA_VERSION}."
+        )
     return content
 
 
 def load_model(directory: Path) -> SavedModel:
-    """The model in `directory`, or in its `model/`.
+    """Load the model in `directory`, or in its `model/`.
 
     Raises:
         DataError: there is none, or it is damaged.
@@ -77,6 +79,6 @@ def load_model(directory: Path) -> SavedModel:
         if description is not None:
             try:
                 return SavedModel(safetensors_numpy.load_file(place / WEIGHTS), description)
-            except Exception as error:  # noqa: BLE001 - safetensors raises errors of its own, from Rust, of no common class
+            except Exception as error:  # noqa: BLE001 - the errors of safetensors, from Rust, have no common class
                 raise DataError(f"{place / WEIGHTS} can't be read: {error}.") from None
     raise DataError(f"{directory} holds no model. `nnlab train --out DIR` makes one, in DIR/{MODEL}.")

@@ -1,4 +1,4 @@
-"""Writing so that a file is never half there, and saying in words why a disk refuses."""
+"""Writing files so that none is ever half there, and saying in words why a disk refuses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @contextmanager
 def disk_errors(path: Path, *, advice: str = "") -> Iterator[None]:
-    """Turn what the system says about a file into words for the user.
+    """Context manager: turn the system's errors about a file into messages for the user.
 
     Args:
-        path: what is being read or written, where the system doesn't name it itself.
+        path: the file being read or written, if the system's error does not name it.
         advice: what to do about a path that can't be used.
 
     Raises:
@@ -41,16 +41,16 @@ def disk_errors(path: Path, *, advice: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """A text file that becomes `path` when the block ends well; until then, and if it ends badly, the old one stays.
+def replace_file(path: Path) -> Iterator[TextIO]:
+    """Context manager: a text file that becomes `path` if the block succeeds; until then, and if it fails, the old file stays.
 
-    The new text stands in a hidden file beside it, with one name for each `path`: what a crash leaves there, the next
-    writing overwrites. One process at a time may write a file; `locked` sees to that.
+    The new text goes to a hidden file beside it, with one name for each `path`: the next write overwrites what a crash left
+    there. Only one process at a time may write a file; `hold_directory` ensures that.
     """
     beside = path.with_name(f".{path.name}.tmp")
     with disk_errors(path):
         try:
-            # A file name that is no UTF-8 is written with escapes, so that the file itself always is.
+            # A file name that is not UTF-8 is written with escapes, so that the file itself always is UTF-8.
             with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 yield file
                 file.flush()
@@ -61,6 +61,6 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what a crash in the middle of `replacing` left in the directory."""
+    """Remove the temporary files that a crash inside `replace_file` left in the directory."""
     for leftover in directory.glob(".*.tmp"):
         leftover.unlink()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nnlab.analysis.comparisons import comparison_rows
+from nnlab.analysis.comparisons import check_baseline, comparison_rows
 from nnlab.analysis.paired import holm, paired_test
 from nnlab.core.errors import UsageError
 
@@ -112,8 +112,8 @@ def test_one_seed_separates_nothing():
 
 
 def test_an_unknown_baseline_is_refused_with_the_nearest():
-    with pytest.raises(UsageError, match=r"Did you mean 'arm1'\?"):
-        comparison_rows(_runs([[1.0], [2.0]]), arms=["arm0", "arm1"], baseline="amr1", metrics=[], judged="val_loss")
+    with pytest.raises(UsageError, match=r"baseline 'amr1' is not an arm\. Did you mean 'arm1'\? Arms: arm0, arm1\."):
+        check_baseline("amr1", ["arm0", "arm1"])
 
 
 @pytest.mark.parametrize("seed", range(12))

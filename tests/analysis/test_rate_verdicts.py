@@ -1,4 +1,4 @@
-"""sweep-lr's verdicts, each on the smallest sweep that shows it, and how a grid goes on."""
+"""sweep-lr's verdicts, each on the smallest sweep that shows it, and how a grid is extended."""
 
 import itertools
 import math
@@ -9,6 +9,7 @@ import pytest
 from nnlab.analysis.rate_grids import extended_grid
 from nnlab.analysis.verdicts import sweep_verdict
 from nnlab.core.spec import parse_rates
+from nnlab.core.spelling import mention
 
 CONSTANT = 2.0
 D, F = "diverged", "failed"
@@ -93,15 +94,15 @@ def test_where_no_arm_learns_a_twentieth_there_are_no_zones():
 def test_where_everything_diverges_nothing_is_learned_and_lower_rates_are_advised():
     verdict = sweep_verdict(_sweep({1.0: [D, D], 10.0: [D, D]}))
     assert (verdict.lr_star, verdict.nothing_learned, verdict.bracketed) == (None, True, False)
-    assert verdict.advice == "not bracketed: extend the grid to --lr 0.1:10:3"
+    assert verdict.advice == f"not bracketed: extend the grid to {mention('lr', '0.1:10:3')}"
     assert verdict.rates[0].reason == "diverged in 2 of 2 seeds, from step 12 on"
 
 
 def test_an_optimum_at_an_end_of_the_grid_is_not_bracketed():
     falling = {0.01: [1.5], 0.1: [1.0], 1.0: [0.5]}
     rising = {0.01: [0.5], 0.1: [1.0], 1.0: [1.5]}
-    assert sweep_verdict(_sweep(falling)).advice == "not bracketed: extend the grid to --lr 0.01:10:4"
-    assert sweep_verdict(_sweep(rising)).advice == "not bracketed: extend the grid to --lr 0.001:1:4"
+    assert sweep_verdict(_sweep(falling)).advice == f"not bracketed: extend the grid to {mention('lr', '0.01:10:4')}"
+    assert sweep_verdict(_sweep(rising)).advice == f"not bracketed: extend the grid to {mention('lr', '0.001:1:4')}"
     assert not sweep_verdict(_sweep(rising)).bracketed
 
 
@@ -123,8 +124,8 @@ def test_a_percentage_is_rounded_down_so_that_no_edge_reads_as_90_percent():
 @pytest.mark.parametrize("grid", ["1e-3:10:16", "1e-3:1:7", "1e-4:10:25", "1e-3:1:64", "0.3:0.9:5", "1e-6:1e-5:3"])
 @pytest.mark.parametrize(("below", "above"), [(True, False), (False, True), (True, True)])
 def test_a_logarithmic_grid_goes_on_a_decade_and_keeps_its_points_to_the_bit(grid, below, above):
-    rates = parse_rates(grid, what="--lr")
-    longer = parse_rates(extended_grid(rates, below=below, above=above), what="--lr")
+    rates = parse_rates(grid, what="lr")
+    longer = parse_rates(extended_grid(rates, below=below, above=above), what="lr")
     assert set(rates) <= set(longer)
     ratio = math.log(rates[1] / rates[0])
     assert [math.log(b / a) for a, b in itertools.pairwise(longer)] == pytest.approx(

@@ -10,8 +10,6 @@ from nnlab.analysis.intervals import (
     logit_interval,
     metric_interval,
     t_interval,
-    trimmed_interval,
-    wilson_interval,
 )
 
 VALUES = np.array([0.31, 0.28, 0.35, 0.30, 0.45, 0.29, 0.33, 0.27, 0.36, 0.90])
@@ -46,21 +44,6 @@ def test_shares_get_the_logit_interval_and_losses_students():
     assert metric_interval("val_loss", VALUES) == t_interval(VALUES)
 
 
-@pytest.mark.parametrize("proportion", [0.1, 0.2, 0.25])
-def test_the_trimmed_interval_is_yuens_formula(proportion):
-    cut = int(proportion * 10)
-    ordered = np.sort(VALUES)
-    winsorised = np.clip(VALUES, ordered[cut], ordered[-cut - 1])
-    mean = ordered[cut : 10 - cut].mean()
-    error = winsorised.std(ddof=1) / ((1 - 2 * cut / 10) * np.sqrt(10))
-    margin = stats.t.ppf(0.975, 10 - 2 * cut - 1) * error
-    interval = trimmed_interval(VALUES, proportion)
-    assert interval.estimate == pytest.approx(mean, rel=1e-12)
-    # scipy takes the trimmed share as 2 * proportion, not 2 * cut / n; the same where proportion * n is whole.
-    rtol = 1e-12 if proportion * 10 == cut else 0.1
-    assert (interval.low, interval.high) == pytest.approx((mean - margin, mean + margin), rel=rtol)
-
-
 def test_the_interquartile_mean_cuts_a_quarter_rounded_down_from_each_end():
     assert interquartile_mean([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 100.0]) == pytest.approx(4.5)
     assert interquartile_mean([1.0, 2.0, 30.0]) == pytest.approx(11.0)
@@ -68,16 +51,7 @@ def test_the_interquartile_mean_cuts_a_quarter_rounded_down_from_each_end():
     assert interquartile_mean([1.0, 2.0, np.inf, np.inf]) == np.inf
 
 
-@pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 10), (10, 10)])
-def test_a_rate_has_wilsons_interval(count, total):
-    z, share = stats.norm.ppf(0.975), count / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    margin = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    # Absolute, since an end at exactly 0 comes out of the formula as rounding.
-    assert wilson_interval(count, total) == pytest.approx((centre - margin, centre + margin), abs=1e-12)
-
-
-@pytest.mark.parametrize("interval", [t_interval, logit_interval, trimmed_interval])
+@pytest.mark.parametrize("interval", [t_interval, logit_interval])
 def test_where_there_is_no_interval_the_kind_says_why(interval):
     assert interval([0.5]) == Interval("one seed", 0.5)
     assert interval([0.5, 0.5, 0.5]) == Interval("identical", 0.5)
@@ -100,11 +74,6 @@ def test_intervals_cover_gaussian_values_in_93_to_97_percent_at_10_seeds(interva
     draws = np.random.default_rng(1).normal(0.7, 0.03, (2000, 10))
     # 2000 experiments: three standard errors are 1.5 %.
     assert 0.93 <= _coverage(interval, draws, 0.7) <= 0.97
-
-
-def test_yuens_interval_covers_the_mean_of_a_symmetric_heavy_tailed_law():
-    draws = np.random.default_rng(2).standard_t(3, (1000, 12))
-    assert 0.93 <= _coverage(trimmed_interval, draws, 0.0) <= 0.98
 
 
 @pytest.mark.parametrize(("num_seeds", "covered"), [(5, 0.82), (10, 0.84)])

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from nnlab.analysis.paired import holm
-from nnlab.analysis.ties import critical_distance, tied_with_best
+from nnlab.analysis.ties import critical_distance, ties_with_best
 
 ALLOWED = 0.07
 
@@ -23,7 +23,7 @@ def _equal_arms(num_arms, num_seeds, spreads=1.0, experiments=1000):
 
 
 def _share_excluding_any(experiments):
-    return np.mean([not tied_with_best(values).all() for values in experiments])
+    return np.mean([not ties_with_best(values).all() for values in experiments])
 
 
 def _holm_against_the_observed_best_excludes_any(values):
@@ -67,20 +67,20 @@ def test_none_of_the_best_is_excluded_more_often_when_others_are_worse():
     for worse_by in (1.0, 3.0):
         experiments = _equal_arms(12, 8)
         experiments[:, 6:] += worse_by
-        wrong = np.mean([not tied_with_best(values)[:6].all() for values in experiments])
+        wrong = np.mean([not ties_with_best(values)[:6].all() for values in experiments])
         assert wrong < ALLOWED
 
 
 def test_arms_far_off_are_excluded_and_do_not_shield_each_other():
     experiments = _equal_arms(16, 5, experiments=50)
     experiments[:, 8:] += 10.0
-    tied = np.array([tied_with_best(values) for values in experiments])
+    tied = np.array([ties_with_best(values) for values in experiments])
     assert tied[:, 8:].mean() < 0.01
 
 
 def test_the_best_is_always_tied_with_itself():
     for values in _equal_arms(5, 4, experiments=50):
-        assert tied_with_best(values)[values.mean(axis=1).argmin()]
+        assert ties_with_best(values)[values.mean(axis=1).argmin()]
 
 
 def test_with_two_arms_the_critical_distance_is_the_two_sided_point_of_t():
@@ -96,16 +96,16 @@ def test_the_critical_distance_grows_with_arms_and_falls_with_seeds():
 
 
 def test_one_seed_separates_nothing():
-    assert tied_with_best([[1.0], [2.0], [300.0]]).tolist() == [True, True, True]
+    assert ties_with_best([[1.0], [2.0], [300.0]]).tolist() == [True, True, True]
 
 
 def test_where_no_arm_varies_over_seeds_differences_are_exact():
-    assert tied_with_best([[0.5] * 3, [0.4] * 3, [0.4] * 3]).tolist() == [False, True, True]
+    assert ties_with_best([[0.5] * 3, [0.4] * 3, [0.4] * 3]).tolist() == [False, True, True]
 
 
 def test_the_same_difference_at_three_seeds_of_a_counted_metric_separates_nothing():
     errors = np.array([[0.10, 0.20, 0.10], [0.20, 0.30, 0.20]])
-    assert tied_with_best(errors).all()
+    assert ties_with_best(errors).all()
 
 
 def test_64_arms_at_10_seeds_take_well_under_a_second():
@@ -113,6 +113,6 @@ def test_64_arms_at_10_seeds_take_well_under_a_second():
     values[40:] += 5.0
     critical_distance.cache_clear()
     began = time.perf_counter()
-    tied_with_best(values)
+    ties_with_best(values)
     # About 0.35 s on one core; the rest is for a busy machine.
     assert time.perf_counter() - began < 1.5

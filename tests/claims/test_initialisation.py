@@ -16,6 +16,7 @@ from problems import CPU, SOURCES, runs_of
 
 from nnlab.diagnostics.signals.probing import LayerProbe
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.hooks import Hooks
 from nnlab.engine.outcomes import Fitted
 
 DIGITS = {"data": "digits", "epochs": 6, "lr": 0.1}
@@ -25,7 +26,7 @@ def fitted(settings: dict[str, object], *, seeds=(0, 1), lrs=None) -> list[Fitte
     finished: list[Fitted] = []
     machine = Machine(CPU, 1)
     runs = runs_of(settings, seeds=seeds, lrs=lrs)
-    execute(runs, SOURCES, machine, on_finished=finished.extend, keep_weights=True, watch=LayerProbe(1))
+    execute(runs, SOURCES, machine, Hooks(finished.extend, watch=LayerProbe(1), keep_weights=True))
     return finished
 
 

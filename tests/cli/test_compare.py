@@ -165,14 +165,14 @@ def test_the_matrix_of_losses_and_metrics_is_shown_below_the_verdicts(losses, co
     folder, _ = losses
     shown = nnlab("show", "out", "--explain", cwd=folder, COLUMNS=str(columns)).out
     assert max(map(len, shown.splitlines())) <= columns
-    first, matrix = shown.split("The same by every metric that no loss owns")
+    first, matrix = shown.split("Every metric that no loss owns")
     assert "verdict: better or worse than the baseline by a paired t test" in " ".join(first.split())
-    assert "lr: the rate; where rates were tuned" in " ".join(first.split())
+    assert "lr: the learning rate; if rates were tuned" in " ".join(first.split())
     assert "balanced" in matrix
     assert "brier" in matrix
     row = next(line for line in matrix.splitlines() if line.startswith("hinge")).split()
     assert row.count("n/a") == 2  # Brier and calibration error
-    assert "n/a: that loss's scores are no probabilities." in matrix
+    assert "n/a: that loss's scores are not probabilities." in matrix
 
 
 def test_show_grid_shows_every_arm_at_every_rate(losses):

@@ -53,7 +53,7 @@ def test_a_person_gets_two_tables_and_a_sentence(tmp_path):
     ended = nnlab("doctor", "--format", "table", "--quiet", "--device", "cpu", cwd=tmp_path, COLUMNS="100")
     assert (ended.code, ended.err) == (0, "")
     assert "float32 products, 1 core" in ended.out
-    assert "Every batched run is the plain loop's" in ended.out
+    assert "Every batched run equals its plain loop" in ended.out
     assert "Allowed for rounding: 1e-11 in float64, 0.0001 in float32." in ended.out
 
 

@@ -248,7 +248,7 @@ WRONG_WITH_TORCH = [
     ("--device quantum", "--device 'quantum' is not there. This machine has: cpu"),
     ("--chain h=X*(Y --at X=1", "can't be read as arithmetic"),
     ("--chain h=X*Y", "--at gives no value for X, Y."),
-    ("--explain --format junit", "--format junit is of a check"),
+    ("--explain --format junit", "--format junit is for a check"),
 ]
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nnlab.cli.output import error, json_text, note, show
+from nnlab.cli.output import error, json_text, note, resolve_format, show
+from nnlab.commands.command import Answer
 from nnlab.core.errors import PartialError
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 from nnlab.settings import OutputSettings
 
 ROOT = Path(__file__).parents[2]
@@ -27,13 +28,17 @@ BYTES = "arm,loss,n,best\n0.1,0.30000000000000004,10,true\n[red]größe[/red],in
 # What a command does at its end, in a process of its own.
 PROGRAM = r"""
 import pandas as pd, sys
-from nnlab.cli.output import close_quietly, error, note, show
+from nnlab.cli.output import close_quietly, error, resolve_format, show
+from nnlab.commands.command import Answer
 from nnlab.core.errors import NnlabError
 from nnlab.settings import OutputSettings
-from nnlab.report.arms import records_table
+from nnlab.report.records import records_table
 frame = pd.DataFrame({"arm": ["[red]gr\u00f6\u00dfe[/red]", "b"] * ROWS, "loss": [0.1 + 0.2, float("inf")] * ROWS})
+notes = ["2/\u03bb is [bold]not[/bold] reached"]
+answer = Answer(frame, lambda: [records_table(frame).with_notes(notes)], notes=notes)
+output = OutputSettings(**OUTPUT)
 try:
-    show(frame, table=records_table, output=OutputSettings(**OUTPUT), notes=["2/\u03bb is [bold]not[/bold] reached"])
+    show(answer, output.model_copy(update={"format": resolve_format(output, "csv")}))
 except NnlabError as wrong:
     error(str(wrong))
     close_quietly()
@@ -76,8 +81,15 @@ def settings(**given: object) -> OutputSettings:
     return OutputSettings(**given)
 
 
+def write(*, csv: bytes | None = BYTES, notes: tuple[str, ...] = ("a note",), **given: object) -> None:
+    """Show FRAME as the answer of a command whose output settings these are."""
+    output = settings(**given)
+    answer = Answer(FRAME, lambda: [records_table(FRAME).with_notes(notes)], csv=csv, notes=notes)
+    show(answer, output.model_copy(update={"format": resolve_format(output, "csv")}))
+
+
 def shown(capsysbinary, **given: object) -> bytes:
-    show(FRAME, table=records_table, output=settings(**given), csv=BYTES, notes=["a note"])
+    write(**given)
     return capsysbinary.readouterr().out
 
 
@@ -87,14 +99,14 @@ def test_a_pipe_gets_the_very_bytes_of_the_file(capsysbinary):
 
 
 def test_a_frame_without_a_file_is_written_as_the_file_would_be(capsysbinary):
-    show(FRAME, table=records_table, output=settings(format="csv"))
+    write(csv=None, notes=(), format="csv")
     assert capsysbinary.readouterr().out == BYTES
 
 
 def test_notes_beside_data_go_to_stderr_unless_quiet(capsysbinary):
-    show(FRAME, table=records_table, output=settings(), csv=BYTES, notes=["a note"])
+    write()
     assert capsysbinary.readouterr().err == b"a note\n"
-    show(FRAME, table=records_table, output=settings(quiet=True), csv=BYTES, notes=["a note"])
+    write(quiet=True)
     assert capsysbinary.readouterr().err == b""
 
 

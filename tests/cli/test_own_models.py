@@ -75,7 +75,7 @@ def test_one_line_says_which_engine_was_taken_and_the_files_keep_it(place):
     looped = nnlab(*TRAIN, "--model", "mine.py:Branches", "--out", "other", cwd=place)
     assert batched.code == looped.code == 0, batched.err + looped.err
     assert batched.err.splitlines()[0] == "engine vmap: torch.func batches mine.py:Net."
-    said = "engine loop, run by run: vmap can't batch mine.py:Branches: its control flow hangs on the data."
+    said = "engine loop, run by run: vmap can't batch mine.py:Branches: its control flow depends on the data."
     assert looped.err.splitlines()[0] == said
     assert "engine" not in batched.out
     assert set(pd.read_csv(place / "one" / "runs.csv")["engine"]) == {"vmap"}
@@ -131,7 +131,7 @@ def test_a_model_whose_file_has_changed_is_not_used(place):
         ("--model mine.py:three", "makes no nn.Module but: 3."),
         ("--model mine.py:frozen", "has no parameters to train"),
         ("--model mine.py:Net --engine native", "--engine native has no rules for the nn.Module mine.py:Net"),
-        ("--model mine.py:Branches --engine vmap", "its control flow hangs on the data. Say auto or loop."),
+        ("--model mine.py:Branches --engine vmap", "its control flow depends on the data. Say auto or loop."),
         ("--model mine.py:Net --init lsuv", "--init lsuv"),
         ("--model mine.py:Net --batch-size 59", "leaves one row of 60 for the last batch"),
         ("--optimizer mine.py:no_optimizer", "returns 0.1, which is not a torch.optim.Optimizer."),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from commands import in_shell, nnlab
 
-from nnlab.storage.locks import locked
+from nnlab.storage.locks import hold_directory
 
 BASE = ("sweep-lr", "--data", "moons:samples=100", "--model", "mlp:hidden=8", "--epochs", 2, "--out", "out")
 TWO = (*BASE, "--lr", "0.1,1", "--seeds", 2)
@@ -115,7 +115,7 @@ def test_other_settings_are_refused_with_the_difference(folder):
     before = files(folder)
     ended = nnlab(*TWO, "--epochs", 3, "--init", "kaiming_normal", cwd=folder)
     assert ended.code == 5
-    assert "error: out holds another experiment: --epochs: 2 there, 3 now; --init: " in ended.err
+    assert "error: out holds another experiment: --epochs 2 there, --epochs 3 now; --init " in ended.err
     assert "Give another --out or --name, or --fresh to set the old results aside." in ended.err
     assert files(folder) == before
 
@@ -130,7 +130,7 @@ def test_fresh_sets_the_old_results_aside(folder):
 
 
 def test_a_directory_in_use_is_refused_at_once(folder):
-    with locked(folder / "out"):
+    with hold_directory(folder / "out"):
         start = time.monotonic()
         ended = nnlab(*TWO, "--seeds", 5, cwd=folder)
         assert ended.code == 5

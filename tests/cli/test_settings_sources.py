@@ -94,28 +94,34 @@ def test_a_variable_that_is_no_setting_is_refused(folder):
     ended = nnlab("sweep-lr", cwd=folder, NNLAB_EPOHCS="3")
     assert ended.code == 2
     assert ended.err == (
-        "error: NNLAB_EPOHCS in the environment is no setting. Did you mean 'NNLAB_EPOCHS'? Unset it, or correct its name.\n"
+        "error: NNLAB_EPOHCS in the environment is not a setting. Did you mean 'NNLAB_EPOCHS'? Unset it, or correct its name.\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "typed", "in_file", "rest"),
     [
-        ("epochs", "abc", "--epochs takes a whole number such as 10, not 'abc'."),
-        ("lr", "0", "--lr takes rates above 0, not '0': a rate of 0 or below does not descend."),
-        ("model", "mlpp", "--model 'mlpp' is not known. Did you mean 'mlp'?"),
-        ("init", "normal:sdt=1", "--init normal has no key 'sdt'. Did you mean 'std'?"),
-        ("metric", "val_acuracy", "--metric 'val_acuracy' is not known. Did you mean 'val_accuracy'?"),
-        ("activation", "gelu:approximate=x", "--activation gelu:approximate takes none or tanh, not 'x'."),
+        ("epochs", "abc", "--epochs", "epochs", "takes a whole number such as 10, not 'abc'."),
+        ("lr", "0", "--lr", "lr", "takes rates above 0, not '0': a rate of 0 or below does not descend."),
+        ("model", "mlpp", "--model 'mlpp'", "model = 'mlpp'", "is not known. Did you mean 'mlp'?"),
+        ("init", "normal:sdt=1", "--init normal", 'init = "normal"', "has no key 'sdt'. Did you mean 'std'?"),
+        ("metric", "val_acuracy", "--metric 'val_acuracy'", "metric = 'val_acuracy'", "is not known. Did you mean "),
+        (
+            "activation",
+            "gelu:approximate=x",
+            "--activation gelu:approximate",
+            'activation = "gelu:approximate"',
+            "takes none or tanh, not 'x'.",
+        ),
     ],
 )
-def test_the_same_wrong_value_says_where_it_came_from(folder, name, value, said):
+def test_the_same_wrong_value_says_where_it_came_from_as_it_is_spelled_there(folder, name, value, typed, in_file, rest):
     by_flag = nnlab("sweep-lr", "--data", "moons", f"--{name}", value, cwd=folder)
     by_environment = nnlab("sweep-lr", "--data", "moons", cwd=folder, **{f"NNLAB_{name.upper()}": value})
     by_file = with_settings(folder, f'data = "moons"\n{name} = "{value}"')
-    assert by_flag.err.startswith(f"error: {said}")
+    assert by_flag.err.startswith(f"error: {typed} {rest}")
     assert by_environment.err == f"{by_flag.err}--{name} comes from NNLAB_{name.upper()} in the environment.\n"
-    assert by_file.err == f"{by_flag.err}--{name} comes from wrong.toml.\n"
+    assert by_file.err == f"{by_flag.err.replace(typed, in_file)}{name} comes from wrong.toml.\n"
     assert {by_flag.code, by_environment.code, by_file.code} == {2}
     assert not (folder / "results").exists()
 
@@ -128,8 +134,8 @@ def test_the_same_wrong_value_says_where_it_came_from(folder, name, value, said)
         ("commnad = 'sweep-lr'", "'commnad' is not known."),
         ("command = 'train'", "is for `nnlab train`, not for `nnlab sweep-lr`."),
         ("settings = 3", "settings is a table, [settings], not 3."),
-        ("[settings]\ndata = {name = 'moons'}", "settings.data takes text, a number, a flag or a list, not {"),
-        ("[settings]\ndata = 2026-01-01", "settings.data takes text, a number, a flag or a list, not datetime"),
+        ("[settings]\ndata = {name = 'moons'}", "settings.data takes text, a number, true or false, or a list, not {"),
+        ("[settings]\ndata = 2026-01-01", "settings.data takes text, a number, true or false, or a list, not datetime"),
         ("[settings]\nepochs 3", "is not TOML: "),
     ],
 )
@@ -149,11 +155,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("epochs = 1.5", "--epochs takes a whole number such as 10, not '1.5'."),
-        ("epochs = true", "--epochs takes a whole number such as 10, not 'true'."),
-        ("lr = inf", "--lr takes a plain decimal number such as 0.01 or 1e-3, not 'inf'."),
-        ("seeds = [1, 1]", "--seeds '1,1' names '1' twice."),
-        ("shuffle = 'maybe'", "--shuffle"),
+        ("epochs = 1.5", "epochs takes a whole number such as 10, not '1.5'."),
+        ("epochs = true", "epochs takes a whole number such as 10, not 'true'."),
+        ("lr = inf", "lr takes a plain decimal number such as 0.01 or 1e-3, not 'inf'."),
+        ("seeds = [1, 1]", "seeds = '1,1' names '1' twice."),
+        ("shuffle = 'maybe'", "shuffle"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(tmp_path, settings, said):

@@ -147,14 +147,14 @@ def test_what_a_grid_too_short_advises_can_be_pasted_and_reuses_its_runs(tmp_pat
 
 def test_without_a_validation_part_nothing_is_selected_and_the_table_says_so(tmp_path):
     ended = sweep(*MOONS, "--validation", 0, "--format", "table", cwd=tmp_path)
-    assert "No best arm: nothing is selected: no run has a val_loss." in ended.out
+    assert "No best arm: no run has a val_loss." in ended.out
     assert "best" not in ended.out.replace("No best arm", "")
 
 
 def test_one_seed_is_said(tmp_path):
     ended = nnlab("sweep-lr", *MOONS, "--epochs", 1, "--lr", "0.1,1", "--seeds", "5,", cwd=tmp_path)
     summary = summary_of(ended)
-    assert "One seed: no intervals, and nothing can be told apart." in ended.err
+    assert "One seed: no intervals, and no arm can be separated from another." in ended.err
     assert summary["val_loss_ci_low"].isna().all()
 
 

@@ -14,7 +14,7 @@ AT_ONCE = [
     ("--sedes 3", "No such option: --sedes"),
     ("--learning-rate 0.1", "No such option: --learning-rate. Did you mean --lr?"),
     ("--momentum 0.9", "No such option: --momentum. Did you mean --optimizer sgd:momentum=0.9?"),
-    ("--quiet --verbose", "--quiet leaves out what --verbose adds to. Give one of them."),
+    ("--quiet --verbose", "--quiet leaves out what --verbose adds. Give one of them."),
     ("extra", "unexpected extra argument"),
     ("--data monos", "--data 'monos' is not known. Did you mean 'moons'?"),
     ("--data moons:smaples=3", "--data moons has no key 'smaples'. Did you mean 'samples'?"),

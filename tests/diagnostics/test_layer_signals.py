@@ -18,6 +18,7 @@ from nnlab.core.spec import Spec, parse_spec
 from nnlab.diagnostics.signals.layer_signals import COLUMNS, Probe, distinct_units, probe_rows, signals
 from nnlab.diagnostics.signals.passes import elementwise
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.hooks import Hooks
 from nnlab.networks.models import mlp, neuron
 
 # The greatest slope of each activation that can saturate, as calculus gives it.
@@ -200,7 +201,7 @@ def test_looking_changes_no_bit_of_training():
     state = torch.get_rng_state()
     for watcher in (None, watch):
         finished = []
-        execute(runs, SOURCES, Machine(CPU, 1), on_finished=finished.extend, keep_weights=True, watch=watcher)
+        execute(runs, SOURCES, Machine(CPU, 1), Hooks(finished.extend, watch=watcher, keep_weights=True))
         found.append({each.record.run.run_id: numbers(each) for each in finished})
     assert found[0] == found[1]
     assert len(looks) == 5

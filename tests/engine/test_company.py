@@ -15,7 +15,7 @@ from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.engine import plan, seeds, updating
 from nnlab.engine.population import Population
-from nnlab.engine.rows import Rows
+from nnlab.engine.rows import Batches
 from nnlab.engine.starting import starting_weights
 from nnlab.settings.run_records import Run
 
@@ -252,7 +252,7 @@ def test_rows_are_copied_for_each_run_only_where_they_are_few(features, kind):
     train = SOURCES.tile_data(tile, CPU).train
     starts = [starting_weights(tile.program, run, train.x[run.seed]) for run in runs]
     population = Population(tile.program, runs, starts, CPU)
-    population.scores(Rows(train, 100, whole=False).batch(0), training=True)
+    population.scores(Batches(train, 100, whole=False).batch(0), training=True)
     assert isinstance(population.kernels[100, True][0], kind)
 
 

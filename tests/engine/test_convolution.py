@@ -11,8 +11,9 @@ from problems import runs_of, trained
 from torch import Tensor
 from torch.func import functional_call
 
-from nnlab.engine.arrays import padded
-from nnlab.engine.kernels.table import Kernel, Weights, kernels, running_statistics
+from nnlab.engine.arrays import padded_zeros
+from nnlab.engine.kernels.site import Kernel, Weights
+from nnlab.engine.kernels.table import kernels_of, running_statistics
 from nnlab.engine.modules import module_of
 from nnlab.networks.layers import Layer, Norm, parameters
 from nnlab.networks.spatial_layers import Conv, Pool
@@ -92,7 +93,7 @@ def random_weights(layer: Layer, *, fused: bool = False) -> Weights:
 
     def drawn(*shape: int) -> Tensor:
         values = torch.randn(RUNS, *shape, generator=generator, dtype=torch.float64)
-        return padded(RUNS, *shape, dtype=torch.float64, device=CPU).copy_(values)
+        return padded_zeros(RUNS, *shape, dtype=torch.float64, device=CPU).copy_(values)
 
     named = {parameter.name: drawn(*parameter.shape) for parameter in parameters((layer,))}
     gradients = named if fused else {name: drawn(*value.shape[1:]) for name, value in named.items()}
@@ -101,7 +102,7 @@ def random_weights(layer: Layer, *, fused: bool = False) -> Weights:
 
 def kernel_of(layer: Layer, weights: Weights) -> Kernel:
     """As it stands behind other layers, so that it gives its input's gradient: the second, with the first's name."""
-    (kernel,) = kernels((layer,), weights, ROWS, lambda x, _: x)
+    (kernel,) = kernels_of((layer,), weights, ROWS, lambda x, _: x)
     if isinstance(layer, Conv):
         kernel.first = False
     return kernel
@@ -110,7 +111,7 @@ def kernel_of(layer: Layer, weights: Weights) -> Kernel:
 def inputs_of(layer: Layer, *, whole: bool = False) -> Tensor:
     """[R, D, B] of normal numbers, or of few whole ones, so that windows have ties."""
     generator = torch.Generator().manual_seed(4)
-    x = padded(RUNS, size_of(layer), ROWS, dtype=torch.float64, device=CPU)
+    x = padded_zeros(RUNS, size_of(layer), ROWS, dtype=torch.float64, device=CPU)
     if whole:
         return x.copy_(torch.randint(0, 3, x.shape, generator=generator))
     return x.copy_(torch.randn(x.shape, generator=generator, dtype=torch.float64))
@@ -138,7 +139,7 @@ def upstream_of(h: Tensor) -> Tensor:
 
 
 def padded_copy(x: Tensor) -> Tensor:
-    return padded(*x.shape, dtype=x.dtype, device=CPU).copy_(x)
+    return padded_zeros(*x.shape, dtype=x.dtype, device=CPU).copy_(x)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -179,7 +180,7 @@ def test_rows_shared_by_all_runs_give_what_a_copy_for_each_gives(name):
     found = []
     for rows in (x, padded_copy(x)):
         weights = random_weights(layer)
-        (kernel,) = kernels((layer,), weights, ROWS, lambda x, _: x)
+        (kernel,) = kernels_of((layer,), weights, ROWS, lambda x, _: x)
         h = kernel.forward(rows, training=True).clone()
         kernel.backward(padded_copy(upstream_of(h)))
         found.append([h, *weights.gradients.values()])

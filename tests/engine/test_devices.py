@@ -9,8 +9,9 @@ import torch
 from problems import CALM, SOURCES, Problem, numbers, runs_of, trained
 
 from nnlab.core.errors import UsageError
-from nnlab.engine.device import available, deterministic_algorithms, device_named
+from nnlab.engine.device import deterministic_algorithms, device_named, device_names
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.hooks import Hooks
 from nnlab.engine.outcomes import Fitted
 
 LEARNABLE: Final = {"data": "moons:samples=300", "model": "mlp:hidden=16x16", "lr": 0.3, "epochs": 30, "batch_size": 20}
@@ -39,7 +40,7 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(UsageError, match=r"'cuda:77' is not there.*cpu"):
         device_named("cuda:77", "float32")
     assert device_named("cpu", "float64") == torch.device("cpu")
-    assert device_named("auto", "float64").type in {name.partition(":")[0] for name in available()}
+    assert device_named("auto", "float64").type in {name.partition(":")[0] for name in device_names()}
 
 
 def test_deterministic_runs_have_the_same_numbers_here_and_leave_pytorchs_setting_as_it_was():
@@ -48,7 +49,7 @@ def test_deterministic_runs_have_the_same_numbers_here_and_leave_pytorchs_settin
     finished: list[Fitted] = []
     machine = Machine(torch.device("cpu"), 1, deterministic=True)
     told = lambda _: asked.append(torch.are_deterministic_algorithms_enabled())  # noqa: E731
-    execute(runs, SOURCES, machine, on_finished=finished.extend, on_epoch=told)
+    execute(runs, SOURCES, machine, Hooks(finished.extend, on_epoch=told))
     assert set(asked) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
     usual = trained(runs, keep_weights=False)
@@ -70,7 +71,7 @@ def test_what_has_no_deterministic_algorithm_is_refused_where_it_was_asked_for()
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-ACCELERATORS: Final = [name for name in ("cuda", "mps") if name in available()]
+ACCELERATORS: Final = [name for name in ("cuda", "mps") if name in device_names()]
 
 
 @pytest.mark.gpu

@@ -11,7 +11,8 @@ from problems import CPU, SOURCES, runs_of, trained
 
 from nnlab.engine import looped, plan
 from nnlab.engine.executors import Machine, execute
-from nnlab.engine.fit import FitOptions, Stopped, fit
+from nnlab.engine.fit import fit
+from nnlab.engine.hooks import FitOptions, Hooks, Stopped
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.plan import Tile, tiles_of
 from nnlab.settings.run_records import Run
@@ -47,7 +48,7 @@ def test_a_stop_in_the_middle_is_heard_before_the_next_epoch_ends(engine):
             stop.set()
 
     with pytest.raises(Stopped):
-        engine(tile, SOURCES.tile_data(tile, CPU), FitOptions(CPU, is_stopped=stop.is_set, on_epoch=after_three))
+        engine(tile, SOURCES.tile_data(tile, CPU), FitOptions(CPU, Hooks(on_epoch=after_three), stop.is_set))
     assert len(heard) == 3
 
 
@@ -85,7 +86,7 @@ def test_an_error_that_is_not_about_memory_is_not_hidden():
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        execute(runs_of(SMALL), SOURCES, Machine(CPU, 1), on_finished=lambda _: None, watch=broken_probe)
+        execute(runs_of(SMALL), SOURCES, Machine(CPU, 1), Hooks(watch=broken_probe))
 
 
 def test_what_the_taker_of_results_raises_stops_everything(monkeypatch):
@@ -99,7 +100,7 @@ def test_what_the_taker_of_results_raises_stops_everything(monkeypatch):
     long: list[Run] = runs_of({**SMALL, "epochs": 100_000}, lrs=[0.1, 0.2], name="long")
     first = runs_of({**SMALL, "epochs": 1}, name="first")
     with pytest.raises(OSError, match="disk full"):
-        execute(first + long, SOURCES, Machine(CPU, 2), on_finished=take_one)
+        execute(first + long, SOURCES, Machine(CPU, 2), Hooks(take_one))
     assert taken == ["first|0.1|0"]
     assert not multiprocessing.active_children()
 
@@ -113,12 +114,12 @@ def test_results_come_tile_by_tile_in_the_calling_thread(monkeypatch):
         sizes.append(len(finished))
         callers.add(threading.current_thread().name)
 
-    execute(runs_of(SMALL, lrs=[0.1, 0.2, 0.3, 0.4]), SOURCES, Machine(CPU, 2), on_finished=take)
+    execute(runs_of(SMALL, lrs=[0.1, 0.2, 0.3, 0.4]), SOURCES, Machine(CPU, 2), Hooks(take))
     assert (sizes, callers) == ([2, 2], {threading.main_thread().name})
 
 
 def test_every_epoch_of_every_living_run_is_told_of():
     told: list[int] = []
     runs = runs_of(SMALL, lrs=[0.1, 0.2, 1e30])
-    execute(runs, SOURCES, Machine(CPU, 1), on_finished=lambda _: None, on_epoch=told.append)
+    execute(runs, SOURCES, Machine(CPU, 1), Hooks(on_epoch=told.append))
     assert told == [3, 2, 2]

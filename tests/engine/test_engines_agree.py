@@ -19,7 +19,7 @@ from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES
 from nnlab.engine.looped import module_of
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.starting import starting_weights
 
 # Small, so that hundreds of programs train in seconds; 45 rows make two batches of 16 and a short one of 13.

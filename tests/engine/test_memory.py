@@ -14,13 +14,14 @@ from problems import CPU, SOURCES, numbers, runs_of, trained
 
 from nnlab.engine import fit as fitting
 from nnlab.engine import seeds
-from nnlab.engine.fit import FitOptions, fit
+from nnlab.engine.fit import fit
 from nnlab.engine.halving import fit_in_memory
+from nnlab.engine.hooks import FitOptions, Hooks
 from nnlab.engine.plan import tiles_of
 from nnlab.engine.population import Population
 
 SETTINGS = {"data": "moons:samples=90", "model": "mlp:hidden=7x5", "batch_size": 16, "epochs": 2}
-OPTIONS = FitOptions(CPU, keep_weights=True)
+OPTIONS = FitOptions(CPU, Hooks(keep_weights=True))
 
 
 def one_tile(**settings):
@@ -77,9 +78,11 @@ import resource, sys
 sys.path[:0] = [TESTS]
 from problems import CPU, SOURCES, numbers, runs_of, trained
 import torch
-from nnlab.engine.fit import FitOptions, fit
+from nnlab.engine.fit import fit
 from nnlab.engine.halving import fit_in_memory
-from nnlab.engine.plan import Tile, program_of
+from nnlab.engine.hooks import FitOptions
+from nnlab.engine.plan import Tile
+from nnlab.engine.program import program_of
 torch.set_num_threads(1)
 runs = runs_of({"data": "moons:samples=50", "model": "mlp:hidden=400x400", "steps": 1}, seeds=range(32))
 tile = Tile(program_of(runs[0], SOURCES.shape(runs[0])), tuple(runs))  # larger than a cache would have it: some 100 MB

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream_seed
 from nnlab.core.spec import Spec
-from nnlab.engine.choice import Choice, chosen
+from nnlab.engine.choice import Choice, choice_of
 from nnlab.engine.executors import Machine
+from nnlab.engine.hooks import Hooks
 from nnlab.engine.modules import OwnDraws
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.experiments.training import Training
 from nnlab.ingredients.resolve import complete_settings
@@ -54,7 +55,7 @@ def start_of(run: Run) -> dict[str, Tensor]:
 def choice_for(settings: Mapping[str, object]) -> Choice:
     one, other = runs_of(settings, seeds=[0, 1])
     x = torch.from_numpy(SOURCES.parts(one.settings, 0).train.x)
-    return chosen(program_of(one, SOURCES.shape(one)), [start_of(one), start_of(other)], x)
+    return choice_of(program_of(one, SOURCES.shape(one)), [start_of(one), start_of(other)], x)
 
 
 def worst(found: Mapping[str, Fitted], wanted: Mapping[str, Fitted]) -> float:
@@ -114,7 +115,7 @@ def test_models_of_the_catalogue_come_out_the_same_of_all_three_engines(model):
 
 AWKWARD: Final = {
     "Recurrent": "no rule for aten::lstm",
-    "Branches": "control flow hangs on the data",
+    "Branches": "control flow depends on the data",
     "InPlace": "writes what differs between runs into a tensor that they share",
     "OwnGradient": "no rule for vmap",
     "Rolls": "draws from PyTorch's global generator",
@@ -132,7 +133,7 @@ def test_a_module_that_torch_func_can_not_batch_is_trained_run_by_run(name, reas
     assert choice.engine == "loop"
     assert reason in choice.reason
     finished: list[Fitted] = []
-    training.carry_out(on_finished=finished.extend)
+    training.carry_out(Hooks(finished.extend))
     (record,) = [each.record for each in finished]
     assert (record.status, record.engine) == ("done", "loop")
     assert record.curves["train_loss"][-1] < record.curves["train_loss"][0]

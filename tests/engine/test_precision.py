@@ -12,12 +12,13 @@ from torch import nn
 
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream
-from nnlab.engine.choice import chosen
+from nnlab.engine.choice import choice_of
 from nnlab.engine.executors import Machine
+from nnlab.engine.hooks import Hooks
 from nnlab.engine.looped import starting_model
 from nnlab.engine.modules import StreamedDropout
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.engine.vmapped import _BatchedDropout
 from nnlab.experiments.training import Training
@@ -110,7 +111,7 @@ def carried_out(runs: list[Run]) -> dict[str, Fitted]:
     training.machine = Machine(CPU, 1)
     training.rehearse()
     finished: list[Fitted] = []
-    training.carry_out(on_finished=finished.extend, keep_weights=True)
+    training.carry_out(Hooks(finished.extend, keep_weights=True))
     return {fitted.record.run.run_id: fitted for fitted in finished}
 
 
@@ -204,7 +205,7 @@ def test_auto_takes_the_fastest_engine_that_knows_autocast(model, engine, said):
     assert {run.settings.engine for run in runs} == {"auto"}
     program = program_of(runs[0], SOURCES.shape(runs[0]))
     x = torch.from_numpy(SOURCES.parts(runs[0].settings, 0).train.x)
-    choice = chosen(program, [starting_weights(program, run, x) for run in runs], x)
+    choice = choice_of(program, [starting_weights(program, run, x) for run in runs], x)
     assert choice.engine == engine
     assert choice.reason.startswith(said)
 

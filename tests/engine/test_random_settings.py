@@ -28,7 +28,7 @@ from nnlab.core.errors import DataError, UsageError
 from nnlab.core.spec import Spec
 from nnlab.engine.choice import is_native
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import layers_of
+from nnlab.engine.program import layers_of
 from nnlab.networks.models import MODELS
 
 Strategy = st.SearchStrategy[Any]

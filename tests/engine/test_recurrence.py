@@ -13,13 +13,14 @@ from scipy import stats
 from torch import Tensor, nn
 
 from nnlab.core.errors import UsageError
-from nnlab.engine.arrays import like, padded
+from nnlab.engine.arrays import padded_like, padded_zeros
 from nnlab.engine.kernels.recurrence import RecurrentKernel
 from nnlab.engine.kernels.recurrent_cells import Tanh
-from nnlab.engine.kernels.table import Kernel, Site, Weights
+from nnlab.engine.kernels.site import Kernel, Site, Weights
 from nnlab.engine.modules import module_of
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import Shape, program_of
+from nnlab.engine.plan import largest_tile_size
+from nnlab.engine.program import Shape, program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.networks.layers import parameters
 from nnlab.networks.recurrent import Kind, Recurrent
@@ -46,7 +47,7 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 def laid_out(values: Tensor) -> Tensor:
     """In the padded layout of the engine's arrays."""
-    return padded(*values.shape, dtype=values.dtype, device=CPU).copy_(values)
+    return padded_zeros(*values.shape, dtype=values.dtype, device=CPU).copy_(values)
 
 
 def weights_of(layer: Recurrent) -> Weights:
@@ -58,7 +59,7 @@ def weights_of(layer: Recurrent) -> Weights:
 
 
 def kernel_of(layer: Recurrent, weights: Weights, *, first: bool = False) -> Kernel:
-    return RecurrentKernel(layer, Site(weights, "0", ROWS, lambda x, _: x, first, padded, like))
+    return RecurrentKernel(layer, Site(weights, "0", ROWS, lambda x, _: x, first, padded_zeros, padded_like))
 
 
 def by_autograd(
@@ -228,7 +229,7 @@ def test_a_stack_reads_the_states_that_the_layer_below_gives_step_by_step():
 def test_a_tile_is_smaller_where_more_is_kept():
     def tile_size(model: str) -> int:
         (run,) = runs_of({"data": "blobs:samples=500:features=40:classes=10", "model": model})
-        return program_of(run, Shape("multiclass", (40,), 10, 300, 100, 100)).tile_size
+        return largest_tile_size(program_of(run, Shape("multiclass", (40,), 10, 300, 100, 100)))
 
     assert (
         tile_size("gru:hidden=6:bidirectional=true") == 8

@@ -18,7 +18,7 @@ from problems import CPU, SOURCES, numbers, runs_of, trained
 from nnlab.core.errors import PartialError, UsageError
 from nnlab.engine import plan, teams
 from nnlab.engine.executors import Machine, execute
-from nnlab.engine.fit import Seen
+from nnlab.engine.hooks import Hooks, Seen
 from nnlab.engine.outcomes import Fitted
 
 pytestmark = pytest.mark.skipif(
@@ -59,7 +59,7 @@ def test_workers_are_other_processes_and_none_is_left():
     def note() -> None:
         begun.append([child.pid for child in multiprocessing.active_children()])
 
-    execute(SIX, SOURCES, Machine(CPU, 2), on_finished=take, on_begun=note, watch=pid_of)
+    execute(SIX, SOURCES, Machine(CPU, 2), Hooks(take, on_begun=note, watch=pid_of))
     assert len(begun) == 1
     assert pids
     assert pids <= set(begun[0])
@@ -68,7 +68,7 @@ def test_workers_are_other_processes_and_none_is_left():
 
 def test_epochs_that_end_in_workers_are_told_of():
     told: list[int] = []
-    execute(SIX, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, on_epoch=told.append)
+    execute(SIX, SOURCES, Machine(CPU, 2), Hooks(on_epoch=told.append))
     assert sum(told) == 2 * (1 + 2 * 3)  # at rate 1e30 a run ends in its first epoch
 
 
@@ -77,7 +77,7 @@ def test_an_error_in_a_worker_is_told_as_it_was():
         raise UsageError("--lr can't be that. Say another.")
 
     with pytest.raises(UsageError, match=r"^--lr can't be that. Say another.$"):
-        execute(ENDLESS, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=complain)
+        execute(ENDLESS, SOURCES, Machine(CPU, 2), Hooks(watch=complain))
     assert not multiprocessing.active_children()
 
 
@@ -91,7 +91,7 @@ def test_an_error_that_can_not_be_sent_is_told_in_words():
         raise _UnsendableError("a bug", "a loss")
 
     with pytest.raises(RuntimeError, match=r"^_UnsendableError: a bug in a loss$"):
-        execute(ENDLESS, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=complain)
+        execute(ENDLESS, SOURCES, Machine(CPU, 2), Hooks(watch=complain))
 
 
 def test_a_thread_of_a_program_has_its_runs_trained_by_threads():
@@ -102,7 +102,7 @@ def test_a_thread_of_a_program_has_its_runs_trained_by_threads():
         return []
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(execute, SIX, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=look).result()
+        pool.submit(execute, SIX, SOURCES, Machine(CPU, 2), Hooks(watch=look)).result()
     assert set(pids) == {os.getpid()}
 
 
@@ -118,7 +118,7 @@ def test_a_fork_that_fails_leaves_no_worker(monkeypatch):
     fork = os.fork
     monkeypatch.setattr(os, "fork", scarce)
     with pytest.raises(OSError, match="another process"):
-        execute(SIX, SOURCES, Machine(CPU, 2), on_finished=lambda _: None)
+        execute(SIX, SOURCES, Machine(CPU, 2), Hooks())
     assert not multiprocessing.active_children()
 
 
@@ -131,7 +131,7 @@ def test_a_worker_that_the_system_kills_is_told_of_with_what_to_do():
         return []
 
     with pytest.raises(PartialError, match=r"killed a process .* the same command goes on .* --threads 1"):
-        execute(SIX, SOURCES, Machine(CPU, 2), on_finished=lambda _: None, watch=die)
+        execute(SIX, SOURCES, Machine(CPU, 2), Hooks(watch=die))
     assert not multiprocessing.active_children()
 
 
@@ -153,11 +153,11 @@ KILLED = """
 import multiprocessing
 from nnlab.engine import plan
 from nnlab.engine.executors import Machine, execute
-from nnlab.engine.fit import Seen
+from nnlab.engine.hooks import Hooks
 from test_teams import CPU, ENDLESS, SOURCES
 plan._LARGEST_TILE = 2
 pids = lambda: print(*[child.pid for child in multiprocessing.active_children()], flush=True)
-execute(ENDLESS, SOURCES, Machine(CPU, 2), on_finished=print, on_begun=pids)
+execute(ENDLESS, SOURCES, Machine(CPU, 2), Hooks(print, on_begun=pids))
 """
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import SOURCES, runs_of
 
-from nnlab.engine.plan import program_of, tiles_of
+from nnlab.engine.plan import by_arm, largest_tile_size, tiles_of
+from nnlab.engine.program import program_of
 from nnlab.settings.run_records import Run
 
 BASE: Final = {"data": "moons:samples=60", "model": "mlp:hidden=8x8"}
@@ -51,6 +52,14 @@ def test_what_changes_numbers_is_an_axis_of_one_program(variant):
         {"dtype": "float64"},
         {"engine": "loop"},
         {"shuffle": False},
+        {"init": "lsuv"},
+        {"steps": 5},
+        {"early_stop": 2},
+        {"average": "ema:decay=0.5"},
+        {"class_weights": "balanced"},
+        {"validation": 0.1},
+        {"label_noise": 0.1},
+        {"optimizer": "sgd:momentum=0.9:nesterov=true"},
     ],
     ids=str,
 )
@@ -66,6 +75,13 @@ def test_momenta_and_norms_that_are_given_are_axes_too():
     assert len(programs({"optimizer": "sgd:momentum=0.9"}, {"optimizer": "sgd:weight_decay=0.1"})) == 2
 
 
+def test_runs_side_by_side_of_one_arm_with_equal_settings_are_one_group():
+    few, many = runs_of(BASE, lrs=[0.1], seeds=[0, 1]), runs_of(BASE, lrs=[0.2], seeds=[0, 1, 2])
+    groups = list(by_arm([*few, *many, few[0]]))
+    assert [group for _, group in groups] == [few, many, [few[0]]]
+    assert [arm.lr for arm, _ in groups] == [0.1, 0.2, 0.1]
+
+
 @settings(max_examples=30)
 @given(num_rates=st.integers(1, 40), num_seeds=st.integers(1, 9), hidden=st.sampled_from([8, 40, 300]))
 def test_every_run_is_in_one_tile_with_others_of_its_program(num_rates, num_seeds, hidden):
@@ -77,7 +93,7 @@ def test_every_run_is_in_one_tile_with_others_of_its_program(num_rates, num_seed
     for tile in tiles:
         assert {program_of(run, SOURCES.shape(run)) for run in tile.runs} == {tile.program}
         # Tiles of a seed are rounded to equal lengths: at most half as many again as fit.
-        assert len(tile.runs) <= 1.5 * tile.program.tile_size
+        assert len(tile.runs) <= 1.5 * largest_tile_size(tile.program)
 
 
 def test_a_seed_with_many_runs_has_tiles_of_its_own():

@@ -5,32 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnlab.commands.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
-from nnlab.commands.compare_init import COMPARE_INIT
+from nnlab.commands import COMMANDS
 from nnlab.core.errors import UsageError
 from nnlab.engine import plan
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
 from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.study import Study
-from nnlab.settings import (
-    CompareAnySettings,
-    CompareInitSettings,
-    CompareLossSettings,
-    CompareScheduleSettings,
-    CompareSettings,
-)
 
 MOONS = {"data": "moons:samples=60", "seeds": "2"}
 
 
-def planned(study: Study, kind: type[CompareSettings], **given: object) -> Experiment:
-    return study.plan(kind.from_values(MOONS | given))
+def planned(name: str, **given: object) -> Experiment:
+    command = COMMANDS[name]
+    return command.check(command.settings.from_values(MOONS | given))
 
 
 def varied(*factors: str, **given: object) -> Experiment:
-    return planned(COMPARE, CompareAnySettings, vary=list(factors), **given)
+    return planned("compare", vary=list(factors), **given)
 
 
 def names(experiment: Experiment) -> list[str]:
@@ -55,7 +47,7 @@ def test_layers_of_one_width_have_a_width_and_a_depth_to_vary():
 
 
 def test_init_is_crossed_with_widths_and_depths():
-    experiment = planned(COMPARE_INIT, CompareInitSettings, inits="zeros,orthogonal", widths="4,8", depths="1,2")
+    experiment = planned("compare-init", inits="zeros,orthogonal", widths="4,8", depths="1,2")
     assert len(experiment.arms) == 8
     assert names(experiment)[1] == "init=zeros width=4 depth=2"
     assert str(experiment.arms[1].settings.model) == "mlp:width=4:depth=2"
@@ -63,18 +55,18 @@ def test_init_is_crossed_with_widths_and_depths():
 
 
 def test_losses_default_to_those_that_fit_the_task_and_each_is_tuned():
-    experiment = planned(COMPARE_LOSS, CompareLossSettings)
+    experiment = planned("compare-loss")
     assert names(experiment) == ["bce", "cross_entropy", "hinge", "focal", "mse"]
     assert experiment.settings.metric == "val_accuracy"
     assert experiment.tuning is not None
     assert len(experiment.tuning.rates) == 7
-    regression = planned(COMPARE_LOSS, CompareLossSettings, data="sine:samples=60")
+    regression = planned("compare-loss", data="sine:samples=60")
     assert names(regression) == ["mse", "l1", "huber", "log_cosh"]
     assert regression.settings.metric == "val_rmse"
 
 
 def test_schedules_share_everything_but_the_schedule():
-    experiment = planned(COMPARE_SCHEDULE, CompareScheduleSettings)
+    experiment = planned("compare-schedule")
     held = [arm.settings.model_copy(update={"schedule": None}) for arm in experiment.arms]
     assert all(settings == held[0] for settings in held)
 
@@ -104,7 +96,7 @@ def test_an_arm_is_planned_once_for_all_its_seeds(monkeypatch):
     tiles = plan.tiles_of(experiment.runs, sources.shape)
     assert len(asked) == 4
     assert sorted(run.run_id for tile in tiles for run in tile.runs) == sorted(run.run_id for run in experiment.runs)
-    assert {tile.program.settings.optimizer.name for tile in tiles} == {"sgd", "adam"}
+    assert {tile.program.optimizer.name for tile in tiles} == {"sgd", "adam"}
 
 
 def test_more_levels_and_seeds_belong_to_the_same_experiment_and_keep_their_runs():
@@ -118,7 +110,7 @@ def test_more_levels_and_seeds_belong_to_the_same_experiment_and_keep_their_runs
 
 
 def test_tuning_seeds_are_never_reported():
-    experiment = planned(COMPARE_LOSS, CompareLossSettings, seeds="10")
+    experiment = planned("compare-loss", seeds="10")
     assert experiment.tuning is not None
     assert not set(experiment.tuning.seeds) & set(experiment.seeds)
 
@@ -130,18 +122,18 @@ def test_tuning_seeds_are_never_reported():
         (["lr=0.1,0.10"], {}, "'0.1' and '0.1' are the same arm"),
         (["activation=relu,relu"], {}, "names 'relu' twice"),
         (["init=normal,normal:std=1"], {}, "'normal' and 'normal:std=1' are the same arm in two spellings"),
-        (["data=moons,circles"], {}, "the data are one experiment's own"),
-        (["wdith=8,16"], {}, "no setting, and no key of --model mlp or --optimizer sgd. Did you mean 'width'"),
-        (["width=8,x"], {}, "--vary width takes a whole number"),
+        (["data=moons,circles"], {}, "an experiment has one data set"),
+        (["wdith=8,16"], {}, "neither a setting nor a key of model mlp or optimizer sgd. Did you mean 'width'"),
+        (["width=8,x"], {}, "vary width takes a whole number"),
         (["width=8,16"], {"model": "mlp:hidden=8x4"}, "hidden layers of several widths"),
         (["optimizer"], {}, "is not KEY=A,B,C"),
-        ([], {}, "--vary is missing"),
+        ([], {}, "Nothing is varied"),
         (["lr=0.1,1", "lr=2,3"], {}, "names 'lr' twice"),
-        (["lr=0.1,1"], {"tune_lr": "0.1,1"}, "--tune-lr chooses the rate that --vary lr varies"),
-        (["optimizer=sgd,adam"], {"tune_lr": "0.1,1", "validation": 0}, "--validation 0 leaves no part"),
-        (["loss=bce,mse"], {}, "--metric val_loss is in a unit of its own in each arm"),
+        (["lr=0.1,1"], {"tune_lr": "0.1,1"}, "tune_lr chooses the rate that vary lr varies"),
+        (["optimizer=sgd,adam"], {"tune_lr": "0.1,1", "validation": 0}, "validation 0 leaves no part"),
+        (["loss=bce,mse"], {}, "metric val_loss is in a unit of its own in each arm"),
         (["loss=bce,l1,quantile"], {"metric": "val_accuracy"}, "serves regression tasks, not binary"),
-        (["optimizer=sgd,adam"], {"baseline": "adamw"}, "is no arm. Did you mean 'adam'"),
+        (["optimizer=sgd,adam"], {"baseline": "adamw"}, "is not an arm. Did you mean 'adam'"),
     ],
 )
 def test_what_compares_nothing_is_refused_with_what_would(factors, given, said):
@@ -151,14 +143,14 @@ def test_what_compares_nothing_is_refused_with_what_would(factors, given, said):
 
 def test_a_loss_that_does_not_fit_is_refused_naming_those_that_do():
     with pytest.raises(UsageError, match=r"bce serves binary tasks, not regression\. Losses that do: mse, l1, huber"):
-        planned(COMPARE_LOSS, CompareLossSettings, data="sine:samples=60", losses="mse,bce")
+        planned("compare-loss", data="sine:samples=60", losses="mse,bce")
 
 
 def test_losses_are_not_judged_by_a_loss():
-    with pytest.raises(UsageError, match="Say --metric val_accuracy"):
-        planned(COMPARE_LOSS, CompareLossSettings, metric="val_loss")
+    with pytest.raises(UsageError, match="Say metric val_accuracy"):
+        planned("compare-loss", metric="val_loss")
 
 
 def test_sizes_of_a_model_without_layers_are_refused_naming_the_model_that_has_them():
-    with pytest.raises(UsageError, match=r"--model linear has no width to vary\. These have: mlp"):
-        planned(COMPARE_INIT, CompareInitSettings, model="linear", widths="4,8")
+    with pytest.raises(UsageError, match=r"model linear has no width to vary\. These have: mlp"):
+        planned("compare-init", model="linear", widths="4,8")

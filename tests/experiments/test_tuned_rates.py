@@ -7,17 +7,16 @@ import math
 import pandas as pd
 import pytest
 
-from nnlab.commands.compare import COMPARE
+from nnlab.commands.compare import CompareAnySettings, plan
 from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.tuning import Tuned, tuned, tuning_runs
-from nnlab.settings import CompareAnySettings
+from nnlab.experiments.tuning import Tuned, tune, tuning_runs
 
 RATES = (0.01, 0.1, 1.0)
 
 
 def experiment(metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Experiment:
     given = {"data": "moons:samples=60", "vary": ["optimizer=sgd,adam"], "tune_lr": rates, "metric": metric}
-    return COMPARE.plan(CompareAnySettings.from_values(given))
+    return plan(CompareAnySettings.from_values(given))
 
 
 def found(losses: dict[str, list[list[float]]], metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Tuned:
@@ -29,7 +28,7 @@ def found(losses: dict[str, list[list[float]]], metric: str = "val_loss", rates:
     ):
         status = "done" if math.isfinite(value) else "diverged"
         rows.append({"run_id": run.run_id, "arm": run.arm, "seed": run.seed, "status": status, metric: value})
-    return tuned(asked, pd.DataFrame(rows))
+    return tune(asked, pd.DataFrame(rows))
 
 
 def rates_of(result: Tuned) -> dict[str, float]:
@@ -92,5 +91,5 @@ def test_a_single_rate_is_no_search_and_two_never_bracket():
 def test_an_arm_that_no_rate_serves_is_said():
     gone = [[math.inf] * 3] * 3
     result = found({"sgd": gone, "adam": [[2] * 3, [1] * 3, [2] * 3]})
-    assert result.notes[1] == "No rate served sgd: no tuning run finished. The least rate stands for it."
+    assert result.notes[1] == "No learning rate worked for sgd: every tuning run failed. Using the smallest rate tried."
     assert rates_of(result)["sgd"] == 0.01

@@ -7,7 +7,7 @@ import math
 
 import pandas as pd
 
-from nnlab.report.arms import Judging
+from nnlab.report.judgement import Judging
 from nnlab.storage.csv_files import print_csv, read_csv
 
 JUDGING = Judging(

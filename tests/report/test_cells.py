@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlab.core.spec import parse_rates
-from nnlab.report.cells import aligned, distinct_numbers, estimate, is_true, number, value
+from nnlab.report.cells import align, distinct_numbers, estimate, is_true, number, value
 
 INF, NAN = math.inf, math.nan
 
@@ -84,9 +84,9 @@ def test_a_brief_estimate_has_one_digit_of_the_longer_side():
 
 
 def test_rates_get_as_many_digits_as_tell_them_apart():
-    assert distinct_numbers(parse_rates("1e-3:10:5", what="--lr")) == ["0.001", "0.01", "0.1", "1", "10"]
+    assert distinct_numbers(parse_rates("1e-3:10:5", what="lr")) == ["0.001", "0.01", "0.1", "1", "10"]
     assert distinct_numbers([0.1, 0.10001]) == ["0.1", "0.10001"]
-    close = parse_rates("0.1,0.10000000000000002", what="--lr")
+    close = parse_rates("0.1,0.10000000000000002", what="lr")
     assert len(set(distinct_numbers(close))) == 2
 
 
@@ -116,7 +116,7 @@ def test_flags_are_read_from_frames_and_from_text():
 
 
 def test_numbers_stand_with_their_points_above_each_other():
-    assert aligned(["0.001", "10", "inf", "1.85", "-", "-2"]) == [
+    assert align(["0.001", "10", "inf", "1.85", "-", "-2"]) == [
         " 0.001",
         "10    ",
         "inf   ",
@@ -124,4 +124,4 @@ def test_numbers_stand_with_their_points_above_each_other():
         "-     ",
         "-2    ",
     ]
-    assert aligned([]) == []
+    assert align([]) == []

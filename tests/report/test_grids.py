@@ -23,7 +23,7 @@ def test_arms_stand_by_the_rates_they_were_tried_at_with_the_one_chosen_marked()
     sheet = tuning_table(tuning([0.1, 1.0, 10.0]))
     assert texts(sheet) == {"arm": ["a", "b"], "0.1": ["0.1"] * 2, "1": ["1*"] * 2, "10": ["lost"] * 2}
     assert sheet.title == "val_loss by arm and rate, mean over 3 tuning seeds"
-    assert [line.text for line in sheet.lines] == ["*: the rate chosen.", "lost: a seed or more diverged."]
+    assert [line.text for line in sheet.lines] == ["*: the rate chosen.", "lost: at least one seed diverged."]
 
 
 def test_many_rates_are_a_list():

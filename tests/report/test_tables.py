@@ -13,15 +13,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from nnlab.report.arms import (
-    Judging,
-    comparisons_table,
-    curves_table,
-    records_table,
-    runs_table,
-    summary_table,
-)
+from nnlab.report.arms import comparisons_table, summary_table
+from nnlab.report.judgement import Judging
 from nnlab.report.markdown import markdown
+from nnlab.report.records import curves_table, records_table, runs_table
 from nnlab.report.sheets import Sheet
 from tests.report.frames import JUDGING, NOTE, curves, runs, summary, through_csv
 
@@ -127,8 +122,8 @@ def test_a_name_is_never_markup_nor_a_command_to_the_terminal():
 
 def test_the_answer_says_when_nothing_is_selected():
     frame = summary().assign(best=False, tied=None).drop(columns=[c for c in summary() if c.startswith("val_")])
-    text = picture(summary_table(frame, Judging("lr", "val_loss", "nothing is selected: there is no validation part")))
-    assert "No best arm: nothing is selected: there is no validation part." in text
+    text = picture(summary_table(frame, Judging("lr", "val_loss", "there is no validation part")))
+    assert "No best arm: there is no validation part." in text
 
 
 def test_a_best_arm_with_a_bad_verdict_is_explained():
@@ -155,7 +150,7 @@ def test_runs_that_the_machine_failed_have_a_column_only_where_there_are_any():
     assert "not run" not in picture(summary_table(summary(), JUDGING), 120)
     frame = summary().assign(n_failed=[0, 3, 0, 0, 0, 0])
     assert "3/10" in picture(summary_table(frame, JUDGING), 120)
-    assert "not run: for want of memory" in picture(summary_table(frame, JUDGING), 120)
+    assert "not run: out of memory" in picture(summary_table(frame, JUDGING), 120)
 
 
 def test_a_long_table_shows_its_ends_and_its_best_and_counts_the_rest():

@@ -1,4 +1,4 @@
-"""What a person's text can do to a terminal, and what stands for the signs that an ASCII one lacks."""
+"""Text from a person is harmless in a terminal, and every sign has a spelling in ASCII."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from nnlab.report.text import as_ascii, plain, sparkline
+from nnlab.report.text import as_ascii, plain_text, sparkline
 
 INF, NAN = math.inf, math.nan
 
@@ -24,7 +24,7 @@ INF, NAN = math.inf, math.nan
     ],
 )
 def test_control_characters_are_made_visible_and_letters_left_alone(given, shown):
-    assert plain(given) == shown
+    assert plain_text(given) == shown
 
 
 def test_every_sign_that_tables_draw_has_a_spelling_in_ascii():

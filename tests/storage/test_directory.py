@@ -7,9 +7,10 @@ import finished_runs
 import pytest
 
 from nnlab.core.errors import RefusedError, UsageError
+from nnlab.core.spelling import as_flag
 from nnlab.storage.directory import default_directory, open_results
 from nnlab.storage.journal import Journal, journal_row
-from nnlab.storage.locks import locked
+from nnlab.storage.locks import hold_directory
 from nnlab.storage.manifest import Manifest, write_manifest
 
 IDENTITY = {"epochs": 10, "lr": 0.1, "shuffle": True, "data hash": "ab12"}
@@ -62,9 +63,9 @@ def test_another_experiment_is_refused_with_the_difference_setting_by_setting(fi
     with pytest.raises(RefusedError) as refused, open_results(filled, other):
         pass
     assert str(refused.value) == (
-        f"{filled} holds another experiment: --epochs: 10 there, 20 now; --shuffle: true there, false now; "
-        "data hash: ab12 there, cd34 now; --weight-decay: not set there, 0.0001 now.\n"
-        "Give another --out or --name, or --fresh to set the old results aside."
+        f"{filled} holds another experiment: epochs 10 there, epochs 20 now; shuffle true there, shuffle false now; "
+        "data hash: ab12 there, cd34 now; no weight_decay there, weight_decay 0.0001 now.\n"
+        "Give another out or name, or fresh true to set the old results aside."
     )
 
 
@@ -72,12 +73,20 @@ def test_lists_are_spelled_with_commas_and_a_long_difference_is_cut_short(filled
     write_manifest(filled, replace(MANIFEST, identity={"losses": ["mse", "l1"], **dict.fromkeys("abcdefg", 1)}))
     with (
         pytest.raises(
-            RefusedError, match=r"--losses: mse,l1 there, huber now; .*--e: 1 there.*; and 2 more\."
+            RefusedError, match=r"losses mse,l1 there, losses huber now; .*; e 1 there.*; and 2 more\."
         ) as refused,
         open_results(filled, {"losses": ("huber",)}),
     ):
         pass
-    assert "--f:" not in str(refused.value)
+    assert "; f 1" not in str(refused.value)
+
+
+def test_a_key_of_a_setting_is_named_as_it_is_and_spelled_by_no_front_end(filled):
+    write_manifest(filled, replace(MANIFEST, identity={"model.hidden": [8, 8], "vary": ["a"]}))
+    with pytest.raises(RefusedError) as refused, open_results(filled, {"model.hidden": (4,), "vary": ()}):
+        pass
+    at_the_command_line = str(refused.value.respell(as_flag))
+    assert "another experiment: model.hidden: 8,8 there, 4 now; --vary a there, no --vary now." in at_the_command_line
 
 
 def test_equal_lists_and_tuples_are_no_difference(filled):
@@ -103,7 +112,11 @@ def test_fresh_moves_nothing_where_there_is_nothing(tmp_path):
 
 
 def test_fresh_does_not_move_a_directory_that_another_process_holds(filled):
-    with locked(filled), pytest.raises(RefusedError, match="in use"), open_results(filled, IDENTITY, fresh=True):
+    with (
+        hold_directory(filled),
+        pytest.raises(RefusedError, match="in use"),
+        open_results(filled, IDENTITY, fresh=True),
+    ):
         pass
     assert (filled / "manifest.json").exists()
 
@@ -112,7 +125,7 @@ def test_fresh_does_not_move_a_directory_that_another_process_holds(filled):
 def test_a_directory_of_somebody_else_is_left_alone(tmp_path, fresh):
     (tmp_path / "thesis.txt").write_text("mine")
     with (
-        pytest.raises(RefusedError, match=r"is not empty and holds no results of nnlab. Give another --out or --name."),
+        pytest.raises(RefusedError, match=r"is not empty and holds no results of nnlab. Give another out or name."),
         open_results(tmp_path, IDENTITY, fresh=fresh),
     ):
         pass
@@ -124,7 +137,7 @@ def test_a_path_that_is_a_file_or_lies_under_one_is_refused(tmp_path):
     with pytest.raises(UsageError, match="file is a file, not a directory"), open_results(tmp_path / "file", IDENTITY):
         pass
     with (
-        pytest.raises(UsageError, match=r"Not a directory. Give another --out or --name."),
+        pytest.raises(UsageError, match=r"Not a directory. Give another out or name."),
         open_results(tmp_path / "file" / "below", IDENTITY),
     ):
         pass
@@ -132,7 +145,7 @@ def test_a_path_that_is_a_file_or_lies_under_one_is_refused(tmp_path):
 
 def test_a_place_that_takes_no_files_is_refused_in_words():
     with (
-        pytest.raises(UsageError, match=r"/proc/nnlab can't be read or written: .* Give another --out or --name."),
+        pytest.raises(UsageError, match=r"/proc/nnlab can't be read or written: .* Give another out or name."),
         open_results(Path("/proc/nnlab"), IDENTITY),
     ):
         pass

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnlab.core.errors import DataError, PartialError
-from nnlab.storage.journal import Journal, StoredRun, _line, _parsed, journal_row
+from nnlab.storage.journal import Journal, StoredRun, _line, _parse, journal_row
 
 FLOATS = st.floats(width=64)
 
@@ -57,7 +57,7 @@ def test_a_record_is_kept_with_its_settings_spelled_and_its_columns_in_the_order
 )
 def test_a_run_is_read_as_it_was_written_to_the_last_bit(scores, curves, data):
     kept = StoredRun("a1", {"run_id": "a1", "status": "done", "data": data, "diverged_step": None, **scores}, curves)
-    back = _parsed(_line(kept), Path("journal.jsonl"), 1)
+    back = _parse(_line(kept), Path("journal.jsonl"), 1)
     assert {name: bits(cell) for name, cell in back.row.items()} == {name: bits(c) for name, c in kept.row.items()}
     assert list(back.row) == list(kept.row)
     assert {n: [bits(v) for v in vs] for n, vs in back.curves.items()} == {
@@ -71,7 +71,7 @@ def test_the_journal_gives_back_what_was_appended_over_several_processes_lives(t
     journal = Journal(tmp_path)
     assert [run.run_id for run in journal.read()] == ["a", "b", "c"]
     assert [run.run_id for run in journal.read(["c", "absent", "a", "a"])] == ["c", "a", "a"]
-    assert journal.done() == {"a", "b", "c"}
+    assert journal.finished_run_ids() == {"a", "b", "c"}
     assert "b" in journal
     assert "absent" not in journal
 
@@ -107,10 +107,10 @@ def test_a_failed_run_is_there_but_not_done_until_it_is_tried_again(tmp_path):
     journal = Journal(tmp_path)
     journal.append([journal_row(finished_runs.failed(finished_runs.run("a")))])
     assert "a" in journal
-    assert journal.done() == frozenset()
+    assert journal.finished_run_ids() == frozenset()
     assert [run.reason for run in journal.read()] == ["out of memory"]
     journal.append([some_run("a")])
-    assert Journal(tmp_path).done() == {"a"}
+    assert Journal(tmp_path).finished_run_ids() == {"a"}
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 20, 200, -1])
@@ -176,14 +176,14 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import finished_runs
-from nnlab.storage.journal import Journal, stored
+from nnlab.storage.journal import Journal, journal_row
 
 journal = Journal(Path({directory!r}))
 print("ready", flush=True)
 number = 0
 while True:
     curves = {{"val_loss": [0.1 + number] * 5000}}
-    journal.append([stored(finished_runs.record(finished_runs.run(f"{{number + i}}"), curves=curves)) for i in range(3)])
+    journal.append([journal_row(finished_runs.record(finished_runs.run(f"{{number + i}}"), curves=curves)) for i in range(3)])
     number += 3
 """
 

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 import pytest
 
 from nnlab.core.errors import RefusedError
-from nnlab.storage.locks import locked
+from nnlab.storage.locks import hold_directory
 
 HOLDING = """
 import sys
 from pathlib import Path
-from nnlab.storage.locks import locked
+from nnlab.storage.locks import hold_directory
 
-with locked(Path(sys.argv[1])):
+with hold_directory(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -22,7 +22,7 @@ with locked(Path(sys.argv[1])):
 
 @contextmanager
 def another_process(directory):
-    """Another process that holds the directory until it is killed or its stdin closed."""
+    """Context manager: another process that holds the directory until it is killed or its stdin is closed."""
     command = [sys.executable, "-c", HOLDING, str(directory)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -37,7 +37,7 @@ def test_a_directory_held_by_another_process_is_refused_at_once(tmp_path):
         pytest.raises(
             RefusedError, match=f"{tmp_path} is in use by another nnlab. Wait until it is done, or"
         ) as refused,
-        locked(tmp_path),
+        hold_directory(tmp_path),
     ):
         pass
     assert refused.value.exit_code == 5
@@ -47,17 +47,17 @@ def test_a_directory_is_free_again_when_its_holder_ends_or_is_killed(tmp_path):
     with another_process(tmp_path) as process:
         process.stdin.close()
         process.wait()
-        with locked(tmp_path):
+        with hold_directory(tmp_path):
             pass
     with another_process(tmp_path) as process:
         process.kill()
         process.wait()
-        with locked(tmp_path):
+        with hold_directory(tmp_path):
             pass
 
 
 def test_one_process_does_not_hold_a_directory_twice(tmp_path):
-    with locked(tmp_path), pytest.raises(RefusedError), locked(tmp_path):
+    with hold_directory(tmp_path), pytest.raises(RefusedError), hold_directory(tmp_path):
         pass
-    with locked(tmp_path):
+    with hold_directory(tmp_path):
         pass

@@ -17,7 +17,7 @@ from nnlab.core.errors import DataError, RefusedError
 from nnlab.storage.manifest import (
     GitState,
     Manifest,
-    Resolved,
+    ResolvedSetting,
     git_state,
     library_versions,
     read_manifest,
@@ -28,7 +28,7 @@ from nnlab.storage.manifest import (
 MANIFEST = Manifest(
     command="sweep-lr",
     identity={"epochs": 10, "data hash": "ab12"},
-    settings={"epochs": Resolved(10, "flag"), "lr": Resolved([0.1, 0.2], "default")},
+    settings={"epochs": ResolvedSetting(10, "flag"), "lr": ResolvedSetting([0.1, 0.2], "default")},
     factor="lr",
     arms=("0.1", "0.2"),
     seeds=(0, 1),
@@ -95,7 +95,7 @@ def test_a_manifest_of_a_later_nnlab_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b"{}", b'{"schema_version": 1}', b'{"schema_version": null}'])
 def test_what_is_no_manifest_is_refused_by_name(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"manifest\.json is no manifest of nnlab"):
+    with pytest.raises(DataError, match=r"manifest\.json is not a manifest of nnlab"):
         read_manifest(tmp_path)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.kinds import parse_value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
-from nnlab.settings import GradcheckSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +26,7 @@ _PLAIN: Final = ("relu", "sigmoid", "softplus", "tanh")
 COLUMNS: Final = ("row", "name", "formula", "value", "upstream", "local", "product", "paths", "autograd", "numeric")
 
 
-def explained(settings: GradcheckSettings) -> tuple[ChainRule, str]:
+def explained(settings: Any) -> tuple[ChainRule, str]:
     """The computation taken apart, and its title.
 
     Raises:
@@ -49,9 +48,9 @@ def explained(settings: GradcheckSettings) -> tuple[ChainRule, str]:
     return small_net(hidden=hidden, activation=activation.name, seed=seed), title
 
 
-def _refuse_strays(settings: GradcheckSettings, accepted: tuple[str, ...]) -> None:
-    fresh = GradcheckSettings()
-    changed = [n for n in GradcheckSettings.model_fields if getattr(settings, n) != getattr(fresh, n)]
+def _refuse_strays(settings: Any, accepted: tuple[str, ...]) -> None:
+    fresh = type(settings)()
+    changed = [n for n in type(settings).model_fields if getattr(settings, n) != getattr(fresh, n)]
     strays = [name for name in changed if name not in accepted]
     if strays:
         what = mention("chain") if settings.chain is not None else mention("explain")

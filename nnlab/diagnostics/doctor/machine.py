@@ -15,7 +15,7 @@ from typing import Final
 import torch
 
 from nnlab import __version__
-from nnlab.engine.device import available, core_count
+from nnlab.engine.device import core_count, device_names
 
 _SIDE: Final = 1024  # of the matrices multiplied: too large for a cache, as the limit has it
 _SECONDS: Final = 0.25  # of each measurement
@@ -30,7 +30,7 @@ def machine_facts(device: torch.device) -> Mapping[str, str]:
     """
     facts = {
         "device": _device_in_words(device),
-        "devices": ", ".join(available()),
+        "devices": ", ".join(device_names()),
         "processor": _processor(),
         "cores": str(core_count()),
         "threads of PyTorch": str(torch.get_num_threads()),

@@ -19,10 +19,11 @@ from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.spec import parse_spec
 from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset, from_arrays, reconstructed
-from nnlab.engine.choice import EngineName, is_native, what_hinders
+from nnlab.engine.choice import EngineName, is_native, vmap_obstacle
 from nnlab.engine.executors import Machine, execute
+from nnlab.engine.hooks import Hooks
 from nnlab.engine.outcomes import Fitted
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
 from nnlab.ingredients.resolve import complete_settings, settings_for_data
@@ -166,7 +167,7 @@ def _obstacle(runs: Sequence[Run], engine: str, dataset: Dataset) -> str | None:
         return None if is_native(program.layers) else "no kernel of its own"
     x = torch.from_numpy(sources.parts(runs[0].settings, runs[0].seed).train.x)
     starts = [starting_weights(program, run, x) for run in (runs[0], runs[-1])]
-    return what_hinders(program.layers, starts, x[:_TRIED_ROWS], program.settings.dtype)
+    return vmap_obstacle(program.layers, starts, x[:_TRIED_ROWS], program.dtype)
 
 
 def largest_difference(found: Sequence[Fitted], wanted: Sequence[Fitted]) -> tuple[str, float]:
@@ -217,6 +218,6 @@ def _runs(subject: Subject, dataset: Dataset, dtype: str) -> list[Run]:
 def _trained(runs: Sequence[Run], engine: str, dataset: Dataset, machine: Machine) -> list[Fitted]:
     asked = [replace(run, settings=run.settings.model_copy(update={"engine": engine})) for run in runs]
     finished: list[Fitted] = []
-    execute(asked, Sources(dataset), machine, on_finished=finished.extend, keep_weights=True)
+    execute(asked, Sources(dataset), machine, Hooks(finished.extend, keep_weights=True))
     by_id = {fitted.record.run.run_id: fitted for fitted in finished}
     return [by_id[run.run_id] for run in runs]

@@ -21,10 +21,10 @@ from nnlab.diagnostics.gradcheck.gradient_report import GradientRow, Report
 from nnlab.diagnostics.gradcheck.known_subjects import catalogue_subjects
 from nnlab.diagnostics.gradcheck.step_curve import step_curve
 from nnlab.diagnostics.gradcheck.subjects import Subject, drawn_inputs, of_function, of_module
-from nnlab.engine.device import device_named, single_threaded
+from nnlab.engine.device import device_named, single_core
 from nnlab.engine.looped import plain_loss
 from nnlab.engine.modules import load_tensors, module_of
-from nnlab.engine.plan import program_of
+from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
 from nnlab.ingredients.resolve import complete_settings, settings_for_data
@@ -93,7 +93,7 @@ def checked(check: Check) -> Checked:
     sources = Sources()
     made = subjects(check, sources)
     # Small products by the thousand: more threads would only wait for one another.
-    with single_threaded():
+    with single_core():
         reports = [check_subject(subject, method) for subject in made]
         curves = step_curves(made[0], reports[0]) if check.settings.explain_step else None
     rows = pd.DataFrame([asdict(row) for report in reports for row in report.rows], columns=list(COLUMNS))

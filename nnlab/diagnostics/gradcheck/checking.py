@@ -8,7 +8,7 @@ N entries of a tensor, M outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -73,11 +73,6 @@ def _dtype(method: Method) -> torch.dtype:
     dtype = getattr(torch, method.dtype)
     assert isinstance(dtype, torch.dtype)
     return dtype
-
-
-def check_all(subjects: Iterable[Subject], method: Method) -> tuple[Report, ...]:
-    """Check one subject after the other."""
-    return tuple(check_subject(subject, method) for subject in subjects)
 
 
 def _reverse(findings: _Findings) -> None:

@@ -58,11 +58,6 @@ def step_curve(
     return tuple(_point(step, row, analytic, problem.noise) for step, row in zip(steps, whole, strict=True))
 
 
-def best(curve: tuple[StepError, ...]) -> StepError:
-    """The foot of the V."""
-    return min(curve, key=lambda point: point.error)
-
-
 def _point(step: float, numeric: Tensor, analytic: Tensor, noise: float) -> StepError:
     gap = analytic - numeric
     size = float(analytic.norm() + numeric.norm())

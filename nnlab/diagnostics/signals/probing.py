@@ -9,7 +9,8 @@ import torch
 from nnlab.diagnostics.signals.layer_signals import Cell, Probe, probe_rows, signals
 from nnlab.diagnostics.signals.moments import predicted_second_moments
 from nnlab.diagnostics.signals.passes import is_probed
-from nnlab.engine.fit import Seen, TileData
+from nnlab.engine.hooks import Seen
+from nnlab.engine.rows import TileData
 from nnlab.settings import RunSettings
 
 

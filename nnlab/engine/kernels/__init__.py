@@ -1,1 +1,1 @@
-"""Layers of many runs at once, forward and backward: a file a kind of layer."""
+"""Layers of many runs at once, forward and backward: one file for each kind of layer, one table of them all."""

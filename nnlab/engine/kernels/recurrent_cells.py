@@ -1,7 +1,7 @@
-"""What a recurrent layer does at one step, between its gates and its state, and backward.
+"""One step of a recurrent layer, from the gates to the state, and backward.
 
-Shapes: N runs (each direction of a run on its own), T steps, H hidden units, G gate rows, B' columns, of which the rows of the batch
-are the first. Gates stand in blocks of H; a block of one run is a stretch of contiguous memory.
+Shapes: N runs (each direction of a run counts), T steps, H hidden units, G gate rows, B' columns; the first B are the batch's rows.
+Gates stand in blocks of H rows; a block of one run is contiguous in memory.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from typing import ClassVar, Final, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from nnlab.engine.arrays import padded
+from nnlab.engine.arrays import padded_zeros
 from nnlab.networks.recurrent import Kind
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # d y (1 - y), in one pass over memory
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # d (1 - y^2)
 relu_backward = torch.ops.aten.threshold_backward.grad_input
 
-# Blocks of H rows of PyTorch's parameters, and where they go among the gates: (from, to, how many).
-Places: TypeAlias = tuple[tuple[int, int, int], ...]
+# Blocks of H rows of PyTorch's parameters, and their place among the gates: (from, to, number of blocks).
+BlockMoves: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
 class Tanh:
-    """tanh(x) = 2 sigmoid(2 x) - 1: a third of torch.tanh's time on the CPU, and within 2e-7 of it in float32 (measured)."""
+    """tanh(x) = 2 sigmoid(2 x) - 1: a third of torch.tanh's time on the CPU, within 2e-7 of it in float32 (measured)."""
 
     def __init__(self, like: Tensor) -> None:
-        self.minus_one = like.new_tensor(-1.0)  # a number would be made a tensor at every call
+        self.minus_one = like.new_tensor(-1.0)  # a Python number would be made a tensor at every call
 
     def __call__(self, x: Tensor, out: Tensor) -> Tensor:
         torch.add(x, x, out=out).sigmoid_()
         return torch.add(self.minus_one, out, alpha=2, out=out)
 
 
-class Cell(Protocol):
-    """The gates of every step, and what they make of the state.
+class RecurrentCell(Protocol):
+    """The gates of every step, and the update of the state that they make.
 
     Attributes:
-        state, inputs: where the blocks of the parameters go that state and inputs are multiplied by.
+        state, inputs: places among the gates of the parameters that multiply the state and the inputs.
         num_blocks: of gates that are kept apart.
-        gates: of each step, [N, G, B']; one buffer for all of them when nothing is kept for a pass backward.
+        gates: of each step, [N, G, B']; one buffer for all steps if no backward pass follows.
         d: [N, G, B'], the gradient by the gates of the step that `backward` was last called for.
     """
 
-    state: ClassVar[Places]
-    inputs: ClassVar[Places]
+    state: ClassVar[BlockMoves]
+    inputs: ClassVar[BlockMoves]
     num_blocks: ClassVar[int]
     gates: list[Tensor]
     d: Tensor
@@ -60,14 +60,14 @@ class Cell(Protocol):
         """Write `d` of step t, given the gradient by the state after it."""
 
     def carry(self, t: int, dh: Tensor, d_before: Tensor) -> None:
-        """Add to the gradient by the state before step t what went past the gates."""
+        """Add the gradient that bypasses the gates to that by the state before step t."""
 
 
 class Rnn:
     """h_t = f(a)."""
 
-    state: ClassVar[Places] = ((0, 0, 1),)
-    inputs: ClassVar[Places] = ((0, 0, 1),)
+    state: ClassVar[BlockMoves] = ((0, 0, 1),)
+    inputs: ClassVar[BlockMoves] = ((0, 0, 1),)
     num_blocks: ClassVar[int] = 1
 
     def __init__(self, gates: list[Tensor], num_hidden: int) -> None:
@@ -83,7 +83,7 @@ class Rnn:
         tanh_backward(dh, after, grad_input=self.d_a)
 
     def carry(self, t: int, dh: Tensor, d_before: Tensor) -> None:
-        """Nothing goes past the gates."""
+        """Nothing bypasses the gates."""
 
 
 class ReluRnn(Rnn):
@@ -97,7 +97,7 @@ class ReluRnn(Rnn):
 
 
 class _Gated:
-    """Cells of four blocks, the first two of them sigmoids."""
+    """A cell of four blocks of gates, the first two of them sigmoids."""
 
     num_blocks: ClassVar[int] = 4
 
@@ -111,10 +111,10 @@ class _Gated:
 
 
 class Gru(_Gated):
-    """h_t = (1 - z) n + z h_{t-1}, with n = tanh(x + r a): a and x are what state and inputs add to it, biases included."""
+    """h_t = (1 - z) n + z h_{t-1}, with n = tanh(x + r a): a and x are the parts from state and inputs, biases included."""
 
-    state: ClassVar[Places] = ((0, 0, 3),)
-    inputs: ClassVar[Places] = ((0, 0, 2), (2, 3, 1))
+    state: ClassVar[BlockMoves] = ((0, 0, 3),)
+    inputs: ClassVar[BlockMoves] = ((0, 0, 2), (2, 3, 1))
 
     def forward(self, t: int, before: Tensor, after: Tensor) -> None:
         r, z, a, x = self.blocks[t]
@@ -138,15 +138,15 @@ class Gru(_Gated):
 class Lstm(_Gated):
     """c_t = f c_{t-1} + i g, h_t = o tanh(c_t)."""
 
-    state: ClassVar[Places] = ((0, 0, 4),)
-    inputs: ClassVar[Places] = ((0, 0, 4),)
+    state: ClassVar[BlockMoves] = ((0, 0, 4),)
+    inputs: ClassVar[BlockMoves] = ((0, 0, 4),)
 
     def __init__(self, gates: list[Tensor], num_hidden: int) -> None:
         super().__init__(gates, num_hidden)
-        make = partial(padded, *self.d_blocks[0].shape, dtype=self.d.dtype, device=self.d.device)
-        kept = {id(gate): (make(), make()) for gate in gates}  # as the gates are: one for all steps, or one each
-        self.c = [kept[id(gate)][0] for gate in gates]
-        self.tanh_c = [kept[id(gate)][1] for gate in gates]
+        make = partial(padded_zeros, *self.d_blocks[0].shape, dtype=self.d.dtype, device=self.d.device)
+        # As with the gates: one buffer for each step if they are kept for a backward pass, else one for all.
+        are_kept = gates[0] is not gates[-1]
+        self.c, self.tanh_c = ([make() for _ in gates] if are_kept else [make()] * len(gates) for _ in range(2))
         self.before = [make(), *self.c[:-1]]
         self.dc, self.d_tanh = make(), make()
 
@@ -174,4 +174,4 @@ class Lstm(_Gated):
         self.dc.mul_(self.blocks[t][1])
 
 
-CELLS: Final[Mapping[Kind, type[Cell]]] = {"rnn_tanh": Rnn, "rnn_relu": ReluRnn, "gru": Gru, "lstm": Lstm}
+CELLS: Final[Mapping[Kind, type[RecurrentCell]]] = {"rnn_tanh": Rnn, "rnn_relu": ReluRnn, "gru": Gru, "lstm": Lstm}

@@ -1,6 +1,6 @@
-"""Windows of convolutions and pools as strided views: what each place of the kernel sees of all windows at once.
+"""Windows of convolutions and pools as strided views: for each place of the kernel, its inputs in all windows at once.
 
-A place of the kernel (a *tap*) sees every `stride`-th position, from its own on. Where padding lies under it, its view is cut short.
+A place of the kernel (a *tap*) sees every `stride`-th position, starting at its own. Windows in which it lies on padding are left out.
 
 Shapes: R runs, C channels, k taps, T windows, L positions, B rows of the batch.
 """
@@ -19,13 +19,13 @@ from nnlab.networks.spatial_layers import Conv, Pool, Positions
 
 @dataclass(frozen=True)
 class Tap:
-    """What one place of the kernel sees, along each dimension of the positions.
+    """The inputs of one place of the kernel, along each dimension of the positions.
 
     Attributes:
         place: in the kernel.
-        count: windows in which it sees something.
+        count: windows in which it lies on an input, not on padding.
         window: the first of them.
-        position: what it sees there.
+        position: its input in that window.
     """
 
     place: Positions
@@ -35,12 +35,12 @@ class Tap:
 
 
 def taps_of(layer: Conv | Pool) -> list[Tap]:
-    """The kernel's places, the last dimension fastest, as PyTorch's weights have them."""
+    """The kernel's places, the last dimension fastest, in the order of PyTorch's weights."""
     return [_tap(layer, place) for place in itertools.product(*map(range, layer.kernel))]
 
 
 def _tap(layer: Conv | Pool, place: Positions) -> Tap:
-    """Window t lies on position stride t + place - padding, and sees it where 0 <= position < L."""
+    """In window t the place lies on position stride t + place - padding; on an input if 0 <= position < L."""
     sizes = list(zip(place, layer.stride, layer.padding, strict=True))
     first = tuple(max(0, -(-(p - i) // stride)) for i, stride, p in sizes)
     last = (
@@ -54,14 +54,14 @@ def _tap(layer: Conv | Pool, place: Positions) -> Tap:
 
 @dataclass(frozen=True)
 class Places:
-    """Some positions of every channel, in blocks [C, *positions, B]: sizes, strides and offset of their view."""
+    """Some positions of every channel in blocks [C, *positions, B]: the sizes, strides and offset of a view of them."""
 
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int
 
     def of(self, x: Tensor) -> Tensor:
-        """Their view [R, C, *count, B] of blocks x [R, ...]."""
+        """The view [R, C, *count, B] of them in blocks x [R, ...]."""
         sizes, strides = (x.shape[0], *self.sizes), (x.stride(0), *self.strides)
         return x.as_strided(sizes, strides, x.storage_offset() + self.offset)
 
@@ -73,28 +73,30 @@ class Windows:
         self.layer, self.width = layer, width
         self.number = math.prod(layer.positions)
         self.taps = taps_of(layer)
-        self.looks = [self._places(layer.inputs[1:], tap.count, tap.position, by=layer.stride) for tap in self.taps]
+        self.input_places = [
+            self._places(layer.inputs[1:], tap.count, tap.position, by=layer.stride) for tap in self.taps
+        ]
         step = len(self.taps) * self.number
-        self.slots = [self._places(layer.positions, tap.count, tap.window, step=step) for tap in self.taps]
-        self.of: Tensor | None = None
+        self.column_places = [self._places(layer.positions, tap.count, tap.window, step=step) for tap in self.taps]
+        self.array: Tensor | None = None
 
-    def seen(self, x: Tensor) -> list[Tensor]:
-        """For each tap what it sees of x [R, C L, B]: [R, C, *windows, B]. Remembered: buffers are mostly the same at every step."""
-        if x is not self.of:
-            self.of, self.views = x, [look.of(x) for look in self.looks]
+    def views_of(self, x: Tensor) -> list[Tensor]:
+        """For each tap the view [R, C, *windows, B] of its inputs in x [R, C L, B]; cached, since buffers rarely change."""
+        if x is not self.array:
+            self.array, self.views = x, [places.of(x) for places in self.input_places]
         return self.views
 
-    def given(self, columns: Tensor) -> list[Tensor]:
-        """For each tap its part of columns [R, C k, T B], of the shape of what it sees."""
-        return [slots.of(columns[:, i:]) for i, slots in enumerate(self.slots)]
+    def slots_of(self, columns: Tensor) -> list[Tensor]:
+        """For each tap the view of its part of columns [R, C k, T B], with the shape of its view of the input."""
+        return [places.of(columns[:, i:]) for i, places in enumerate(self.column_places)]
 
-    def all(self, z: Tensor) -> Tensor:
-        """z [R, C T, B] as [R, C, *windows, B]."""
+    def by_window(self, z: Tensor) -> Tensor:
+        """A view of z [R, C T, B] as [R, C, *windows, B]."""
         sizes = self.layer.positions
         return self._places(sizes, sizes, (0,) * len(sizes)).of(z)
 
-    def behind(self) -> Iterator[Places]:
-        """Positions behind the last window's `stride` first places, along each dimension."""
+    def places_behind(self) -> Iterator[Places]:
+        """The positions behind the last window's first `stride` places, along each dimension: no tap is the first on them."""
         layer, sizes = self.layer, self.layer.inputs[1:]
         for dim, (number, stride, padding) in enumerate(zip(layer.positions, layer.stride, layer.padding, strict=True)):
             start = max(0, number * stride - padding)
@@ -105,10 +107,10 @@ class Windows:
     def _places(
         self, sizes: Positions, count: Positions, start: Positions, *, by: Positions = (), step: int = 0
     ) -> Places:
-        """So many places from `start` on, each `by` further than the last, where a channel has `sizes`.
+        """`count` places along each dimension, from `start` on, `by` apart, in channels of `sizes` places.
 
         Args:
-            step: places from one channel to the next, if not as many as a channel has.
+            step: places from one channel to the next, if a channel's own are not side by side.
         """
         along = tuple(math.prod(sizes[i + 1 :]) * self.width for i in range(len(sizes)))
         strides = tuple(a * b for a, b in zip(along, by, strict=True)) if by else along
@@ -118,21 +120,21 @@ class Windows:
 
 
 class Spread:
-    """Adds up at every position of an array [R, C L, B] what windows give for it.
+    """Adds up, at every position of an array [R, C L, B], the values from all windows that it lies in.
 
-    The first tap on a position overwrites and the others add, so that only what no tap is first on has to be made zero: positions
-    between windows that leave gaps, or behind the last window.
+    The first tap on a position overwrites and the others add. Only positions on which no tap is first must be set to zero: those
+    between windows that leave gaps, and those behind the last window.
     """
 
     def __init__(self, windows: Windows, into: Tensor) -> None:
         layer = windows.layer
         self.into = into
-        self.views = [look.of(into) for look in windows.looks]
+        self.views = [places.of(into) for places in windows.input_places]
         self.is_first = [
             all(i < stride for i, stride in zip(tap.place, layer.stride, strict=True)) for tap in windows.taps
         ]
         has_gaps = any(k < stride for k, stride in zip(layer.kernel, layer.stride, strict=True))
-        self.untouched = [into] if has_gaps else [places.of(into) for places in windows.behind()]
+        self.untouched = [into] if has_gaps else [places.of(into) for places in windows.places_behind()]
 
     def __call__(self, parts: Sequence[Tensor]) -> Tensor:
         """The sums, given each tap's part [R, C, *windows, B]."""

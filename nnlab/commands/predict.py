@@ -1,0 +1,52 @@
+"""`nnlab predict`: a trained model applied to new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from nnlab.commands.command import Answer, Command
+from nnlab.settings import DisplaySettings, Settings, argument
+from nnlab.storage.model_files import load_model
+
+if TYPE_CHECKING:
+    from nnlab.experiments.watching import Watcher
+    from nnlab.report.sheets import Sheet
+    from nnlab.settings.given import Given
+
+
+class PredictSettings(Settings):
+    """`nnlab predict`: a model and rows."""
+
+    directory: Path = argument("The results of `nnlab train`.", metavar="DIR")
+    data: Path = argument("A .csv, .parquet or .npz file with the same columns.", metavar="DATA")
+
+
+def answer(given: Given[PredictSettings, DisplaySettings], watcher: Watcher) -> Answer:  # noqa: ARG001
+    """The prediction for each row of the file."""
+    model = load_model(given.settings.directory)
+    from nnlab.experiments.trained import predictions
+
+    rows = predictions(model.description, model.weights, given.settings.data)
+
+    def sheets() -> Sequence[Sheet]:
+        from nnlab.report.records import records_table
+
+        return [records_table(rows, all_rows=True)]
+
+    return Answer(rows, sheets)
+
+
+COMMAND: Final = Command(
+    "predict",
+    "Apply a trained model to new rows: CSV in, CSV out, classes by name.",
+    PredictSettings,
+    DisplaySettings,
+    answer,
+    check=lambda _: None,
+    examples=(
+        "nnlab predict results/train/house new.csv > predictions.csv",
+        "nnlab predict results/train/house new.csv --format table",
+    ),
+)
