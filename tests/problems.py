@@ -16,7 +16,7 @@ from nnlab.engine.executors import Machine, execute
 from nnlab.engine.hooks import Hooks
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.sources import Sources
-from nnlab.ingredients.resolve import complete_settings, fitted_to
+from nnlab.ingredients.resolve import complete_settings, settings_for_data
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
 
@@ -144,7 +144,7 @@ CALM: Final = (
 def run_settings(settings: Mapping[str, object], sources: Sources = SOURCES) -> RunSettings:
     """Complete settings of one run, as a command would make them."""
     complete = complete_settings(RunSettings.from_values(settings))
-    return fitted_to(complete, sources.dataset(complete))
+    return settings_for_data(complete, sources.dataset(complete))
 
 
 def runs_of(

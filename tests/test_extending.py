@@ -1,8 +1,8 @@
-"""A new ingredient is one function and one line: it is then everywhere that the others are."""
+"""A new ingredient is one function and one row: it is then available everywhere that the others are."""
 
 import torch
 
-from nnlab.catalog.constant_scores import where_slope_vanishes
+from nnlab.catalog.constant_scores import root_of_slope
 from nnlab.catalog.losses import LOSSES, Loss
 from nnlab.core.kinds import Positive
 from nnlab.diagnostics.gradcheck.checking import check_subject
@@ -28,12 +28,11 @@ def cauchy_gradient(scores, targets, *, c: "Positive" = 1.0):
 CAUCHY = Loss(
     cauchy,
     cauchy_gradient,
-    {"regression": "one"},
-    "identity",
-    "mode",
-    None,
-    where_slope_vanishes(cauchy_gradient),
-    "Geman and McClure 1985",
+    outputs={"regression": "one"},
+    is_distance=True,
+    estimates="mode",
+    best_constant=root_of_slope(cauchy_gradient),
+    source="Geman and McClure 1985",
 )
 
 

@@ -1,18 +1,18 @@
 """Activations: an elementwise function and its slope, both written by hand, for tensors of any shape.
 
-A slope is taken from the output h wherever h determines it, so that a layer can overwrite its pre-activation z with h
-and keep one tensor instead of two. At a kink the slope is the one that PyTorch's own backward uses.
+A slope is computed from the output h wherever h determines it, so that a layer can overwrite its pre-activation z with h
+and keep one tensor instead of two. At a kink the slope is the one that PyTorch's own backward pass uses.
 
 An activation's `gain` is the factor on the weights' standard deviation that `gain=auto` stands for. It is PyTorch's
 (`torch.nn.init.calculate_gain`) where PyTorch has one: 1 for identity and sigmoid, sqrt 2 for relu,
-sqrt(2 / (1 + s^2)) for leaky_relu, 5/3 for tanh, 3/4 for selu. Elsewhere it is 1 / sqrt(E f(z)^2) with z ~ N(0, 1): the
-factor that hands the next layer the second moment that this one was given (He et al. 2015, eq. 9, for any f).
+sqrt(2 / (1 + s^2)) for leaky_relu, 5/3 for tanh, 3/4 for selu. For the others it is 1 / sqrt(E f(z)^2) with z ~ N(0, 1):
+the factor that passes on to the next layer the second moment that this layer received (He et al. 2015, eq. 9, for any f).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog.custom import check_call
@@ -39,35 +39,58 @@ SELU_ALPHA: Final = 1.6732632423543772848170429916717
 SELU_SCALE: Final = 1.0507009873554804934193349852946
 
 
+def _fixed_gain(gain: float) -> Callable[..., float]:
+    """`gain(**keys)`: the same number whatever the keys."""
+    return lambda **_: gain
+
+
+_UNIT_GAIN: Final = _fixed_gain(1.0)
+
+
+def _second_moment_gain(function: Callable[..., Tensor]) -> Callable[..., float]:
+    """`gain(**keys)`: 1 / sqrt(E f(z)^2) with z ~ N(0, 1).
+
+    The midpoint rule on [-10, 10] with a thousand points per unit: a kink or a jump at a multiple of 0.001 falls between
+    two points, so it costs no accuracy; about 1e-7 relative.
+    """
+
+    def gain(**values: Value) -> float:
+        z = (torch.arange(-10_000, 10_000, dtype=torch.float64) + 0.5) / 1000.0
+        weight = torch.exp(-0.5 * z * z)
+        moment = (weight * function(z, **values).square()).sum() / weight.sum()
+        return float(moment.rsqrt())
+
+    return gain
+
+
 @dataclass(frozen=True)
 class Activation:
-    """A row of the table.
+    """A row of ACTIVATIONS.
 
     Attributes:
-        function: `function(z, **keys)`, h of z's shape and dtype.
-        slope: `slope(v, **keys)`, f'(z); v is what `slope_of` names. A fresh tensor, never a view of v.
+        function: `function(z, **keys)`: h, with z's shape and dtype.
+        slope: `slope(v, **keys)`: f'(z), where v is what `slope_of` names. A new tensor, never a view of v.
         slope_of: the output h or the input z.
         bounded: h stays between two finite values, so that the unit can saturate.
-        gain: `gain(**keys)`, what `gain=auto` stands for.
-        in_place: the function of `torch` that overwrites z with the same result, or None.
-        torch_class: the class of `torch.nn` that takes the same keys, or None.
-        zero_at_zero: f(0) = 0 at the default keys: a layer that gets zeros gives zeros.
+        gain: `gain(**keys)`: the number that `gain=auto` stands for.
+        in_place: name of the function in `torch` that overwrites z with the same result; None if there is none.
+        torch_class: name of the class in `torch.nn` that takes the same keys; None if there is none.
         source: who defined it.
     """
 
     function: Callable[..., Tensor]
     slope: Callable[..., Tensor]
-    slope_of: Literal["output", "input"]
-    bounded: bool
-    gain: Callable[..., float]
-    in_place: str | None
-    torch_class: str | None
-    zero_at_zero: bool
-    source: str
+    _: KW_ONLY
+    slope_of: Literal["output", "input"] = "output"
+    bounded: bool = False
+    gain: Callable[..., float] = _UNIT_GAIN
+    in_place: str | None = None
+    torch_class: str | None = None
+    source: str = ""
 
 
 def identity(z: Tensor) -> Tensor:
-    """z itself: a network of these is linear."""
+    """z itself; a network of identity units is linear."""
     return z
 
 
@@ -82,12 +105,12 @@ def relu(z: Tensor) -> Tensor:
 
 
 def relu_slope(h: Tensor) -> Tensor:
-    """1 where h > 0, else 0 (at the kink too)."""
+    """1 where h > 0, else 0 (also at the kink)."""
     return h.sign()
 
 
 def leaky_relu(z: Tensor, *, negative_slope: NonNegative = 0.01) -> Tensor:
-    """z where z > 0, else negative_slope * z: a unit that is off still learns."""
+    """z where z > 0, else negative_slope * z: a unit that is switched off still learns."""
     return F.leaky_relu(z, negative_slope)
 
 
@@ -122,24 +145,29 @@ def selu_slope(h: Tensor) -> Tensor:
 
 
 def gelu(z: Tensor, *, approximate: Word = "none") -> Tensor:
-    """z Phi(z), with Phi the normal distribution function; approximate: none, or tanh for 2016's shorter formula."""
-    _by_tanh(approximate)
+    """z Phi(z), with Phi the normal distribution function; approximate: none, or tanh for the shorter formula of 2016."""
+    _uses_tanh(approximate)
     h: Tensor = F.gelu(z, approximate=approximate)
     return h
 
 
 def gelu_slope(z: Tensor, *, approximate: Word = "none") -> Tensor:
     """Phi(z) + z phi(z), or the derivative of the tanh formula."""
-    if not _by_tanh(approximate):
-        below: Tensor = torch.special.ndtr(z)
+    if not _uses_tanh(approximate):
+        probability: Tensor = torch.special.ndtr(z)
         density = torch.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
-        return below + z * density
+        return probability + z * density
     c = math.sqrt(2.0 / math.pi)
     t = torch.tanh(c * (z + 0.044715 * z**3))
     return 0.5 * (1.0 + t) + 0.5 * c * z * (1.0 - t * t) * (1.0 + 3.0 * 0.044715 * z * z)
 
 
-def _by_tanh(approximate: Word) -> bool:
+def _uses_tanh(approximate: Word) -> bool:
+    """True if gelu is computed by the tanh formula.
+
+    Raises:
+        UsageError: neither none nor tanh.
+    """
     if approximate not in ("none", "tanh"):
         raise UsageError(f"{mention('activation', 'gelu:approximate')} takes none or tanh, not {approximate!r}.")
     return approximate == "tanh"
@@ -182,7 +210,7 @@ def softplus(z: Tensor, *, beta: Positive = 1.0, threshold: Number = 20.0) -> Te
 
 
 def softplus_slope(z: Tensor, *, beta: Positive = 1.0, threshold: Number = 20.0) -> Tensor:
-    """sigmoid(beta z); 1 where beta z > threshold. Not of the output, which a low threshold makes ambiguous."""
+    """sigmoid(beta z); 1 where beta z > threshold. Of the input, since a low threshold makes the output ambiguous."""
     x = z * beta
     return torch.sigmoid(x).masked_fill_(x > threshold, 1.0)
 
@@ -198,7 +226,7 @@ def softsign_slope(h: Tensor) -> Tensor:
 
 
 def hardtanh(z: Tensor, *, min_val: Number = -1.0, max_val: Number = 1.0) -> Tensor:
-    """z, cut off below min_val and above max_val."""
+    """z, clipped to [min_val, max_val]."""
     _check_limits(min_val, max_val)
     return F.hardtanh(z, min_val, max_val)
 
@@ -216,37 +244,17 @@ def _check_limits(min_val: Number, max_val: Number) -> None:
 
 
 def step(z: Tensor) -> Tensor:
-    """1 where z > 0, else 0: the threshold unit. Gradient descent cannot move it, for its slope is zero everywhere."""
+    """1 where z > 0, else 0: the threshold unit. Gradient descent can't train it, because its slope is zero everywhere."""
     return (z > 0).to(z.dtype)
 
 
 def step_slope(h: Tensor) -> Tensor:
-    """0, also at the jump, where there is no derivative."""
+    """0, also at the jump, where the derivative does not exist."""
     return torch.zeros_like(h)
 
 
-def _always(gain: float) -> Callable[..., float]:
-    return lambda: gain
-
-
-def _keeping_second_moment(function: Callable[..., Tensor]) -> Callable[..., float]:
-    """`gain(**keys)`: 1 / sqrt(E f(z)^2) with z ~ N(0, 1).
-
-    The midpoint rule on [-10, 10] with a thousand points a unit: a kink or a jump at a multiple of 0.001 falls between
-    two points, so it costs no accuracy; about 1e-7 relative.
-    """
-
-    def gain(**values: Value) -> float:
-        z = (torch.arange(-10_000, 10_000, dtype=torch.float64) + 0.5) / 1000.0
-        weight = torch.exp(-0.5 * z * z)
-        moment = (weight * function(z, **values).square()).sum() / weight.sum()
-        return float(moment.rsqrt())
-
-    return gain
-
-
 def activation_named(spec: Spec, *, what: str = mention("activation")) -> Activation:
-    """The activation that `spec` names: of the table, or a person's own function of z.
+    """The activation that `spec` names: a row of the table, or one made for a person's own function of z.
 
     Raises:
         UsageError: no such name, file or function.
@@ -255,8 +263,7 @@ def activation_named(spec: Spec, *, what: str = mention("activation")) -> Activa
 
 
 def own_activation(function: Callable[..., Tensor]) -> Activation:
-    """A row for a person's own elementwise function of z, whose slope is autograd's."""
-
+    """A row for a person's own elementwise function of z, with the slope from autograd."""
     check_call(function, "z", what=mention("activation"))
 
     def slope(z: Tensor, **values: Value | None) -> Tensor:
@@ -265,89 +272,108 @@ def own_activation(function: Callable[..., Tensor]) -> Activation:
             (slopes,) = torch.autograd.grad(function(z, **values).sum(), z)
         return slopes
 
-    return Activation(
-        function=function,
-        slope=slope,
-        slope_of="input",
-        bounded=False,
-        gain=lambda **_: 1.0,
-        in_place=None,
-        torch_class=None,
-        zero_at_zero=False,
-        source="",
-    )
+    return Activation(function, slope, slope_of="input")
 
 
 ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "identity": Activation(
-        identity, identity_slope, "output", False, _always(1.0), None, "Identity", True, "linear algebra"
+        identity,
+        identity_slope,
+        torch_class="Identity",
+        source="linear algebra",
     ),
     "relu": Activation(
-        relu, relu_slope, "output", False, _always(math.sqrt(2.0)), "relu_", "ReLU", True, "Nair and Hinton 2010"
+        relu,
+        relu_slope,
+        gain=_fixed_gain(math.sqrt(2.0)),
+        in_place="relu_",
+        torch_class="ReLU",
+        source="Nair and Hinton 2010",
     ),
     "leaky_relu": Activation(
-        leaky_relu, leaky_relu_slope, "output", False, leaky_relu_gain, None, "LeakyReLU", True, "Maas et al. 2013"
+        leaky_relu,
+        leaky_relu_slope,
+        gain=leaky_relu_gain,
+        torch_class="LeakyReLU",
+        source="Maas et al. 2013",
     ),
     "elu": Activation(
-        elu, elu_slope, "output", False, _keeping_second_moment(elu), None, "ELU", True, "Clevert et al. 2016, eq. 15"
+        elu,
+        elu_slope,
+        gain=_second_moment_gain(elu),
+        torch_class="ELU",
+        source="Clevert et al. 2016, eq. 15",
     ),
     "selu": Activation(
-        selu, selu_slope, "output", False, _always(0.75), "selu_", "SELU", True, "Klambauer et al. 2017, eq. 2"
+        selu,
+        selu_slope,
+        gain=_fixed_gain(0.75),
+        in_place="selu_",
+        torch_class="SELU",
+        source="Klambauer et al. 2017, eq. 2",
     ),
     "gelu": Activation(
-        gelu, gelu_slope, "input", False, _keeping_second_moment(gelu), None, "GELU", True, "Hendrycks and Gimpel 2016"
+        gelu,
+        gelu_slope,
+        slope_of="input",
+        gain=_second_moment_gain(gelu),
+        torch_class="GELU",
+        source="Hendrycks and Gimpel 2016",
     ),
     "silu": Activation(
-        silu, silu_slope, "input", False, _keeping_second_moment(silu), None, "SiLU", True, "Hendrycks and Gimpel 2016"
+        silu,
+        silu_slope,
+        slope_of="input",
+        gain=_second_moment_gain(silu),
+        torch_class="SiLU",
+        source="Hendrycks and Gimpel 2016",
     ),
     "tanh": Activation(
-        tanh, tanh_slope, "output", True, _always(5.0 / 3.0), "tanh_", "Tanh", True, "LeCun et al. 1998"
+        tanh,
+        tanh_slope,
+        bounded=True,
+        gain=_fixed_gain(5.0 / 3.0),
+        in_place="tanh_",
+        torch_class="Tanh",
+        source="LeCun et al. 1998",
     ),
     "sigmoid": Activation(
-        sigmoid, sigmoid_slope, "output", True, _always(1.0), "sigmoid_", "Sigmoid", False, "Rumelhart et al. 1986"
+        sigmoid,
+        sigmoid_slope,
+        bounded=True,
+        in_place="sigmoid_",
+        torch_class="Sigmoid",
+        source="Rumelhart et al. 1986",
     ),
     "softplus": Activation(
         softplus,
         softplus_slope,
-        "input",
-        False,
-        _keeping_second_moment(softplus),
-        None,
-        "Softplus",
-        False,
-        "Dugas et al. 2001",
+        slope_of="input",
+        gain=_second_moment_gain(softplus),
+        torch_class="Softplus",
+        source="Dugas et al. 2001",
     ),
     "softsign": Activation(
         softsign,
         softsign_slope,
-        "output",
-        True,
-        _keeping_second_moment(softsign),
-        None,
-        "Softsign",
-        True,
-        "Glorot and Bengio 2010, section 2.2",
+        bounded=True,
+        gain=_second_moment_gain(softsign),
+        torch_class="Softsign",
+        source="Glorot and Bengio 2010, section 2.2",
     ),
     "hardtanh": Activation(
         hardtanh,
         hardtanh_slope,
-        "output",
-        True,
-        _keeping_second_moment(hardtanh),
-        None,
-        "Hardtanh",
-        True,
-        "Collobert 2004",
+        bounded=True,
+        gain=_second_moment_gain(hardtanh),
+        torch_class="Hardtanh",
+        source="Collobert 2004",
     ),
     "step": Activation(
         step,
         step_slope,
-        "output",
-        True,
-        _keeping_second_moment(step),
-        None,
-        None,
-        True,
-        "McCulloch and Pitts 1943; Rosenblatt 1958",
+        bounded=True,
+        gain=_second_moment_gain(step),
+        source="McCulloch and Pitts 1943; Rosenblatt 1958",
     ),
 }

@@ -1,9 +1,9 @@
-"""Averages of the weights over training, which evaluation looks at in their place."""
+"""Averages of the weights over training, which are evaluated in place of the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final
 
 from nnlab.catalog.entry import find, key_values
@@ -16,25 +16,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Average:
-    """A row of the table: `function(step, **keys)` is the share of the average that a step keeps."""
+    """A row of AVERAGES.
+
+    Attributes:
+        function: `function(**keys)`: the share of the average that is kept at each step.
+        source: who proposed it.
+    """
 
     function: Callable[..., float]
-    source: str
+    _: KW_ONLY
+    source: str = ""
 
 
 def ema(*, decay: Fraction = 0.999) -> float:
-    """The average keeps `decay` of itself at each step and takes 1 - decay of the new weights; it starts with the first step's.
+    """At each step a <- decay a + (1 - decay) w, with w the new weights; the first a is the weights after the first step.
 
     Source: Polyak and Juditsky 1992 (averaging); PyTorch's torch.optim.swa_utils.AveragedModel with get_ema_avg_fn.
     """
     return decay
 
 
-AVERAGES: Final[Mapping[str, Average]] = {"ema": Average(ema, "Polyak and Juditsky 1992")}
+AVERAGES: Final[Mapping[str, Average]] = {"ema": Average(ema, source="Polyak and Juditsky 1992")}
 
 
 def averaging_decay(spec: Spec, *, what: str = mention("average")) -> float:
-    """The decay that `spec` names.
+    """The decay of the average that `spec` names.
 
     Raises:
         UsageError: an unknown name or key.

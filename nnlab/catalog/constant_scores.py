@@ -1,7 +1,7 @@
-"""The best constant scores of a loss: what a model that looks at no feature would answer, and what learning must beat.
+"""The best constant scores of a loss: the answer of a model that ignores every feature, which learning must beat.
 
 Each function takes the targets [B] of a training part and the number of scores C, and returns the scores [C], in
-float64, at which the mean loss is least. Shapes: C scores, B rows.
+float64, that minimise the mean loss. Shapes: C scores, B rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.links import wanted
+from nnlab.catalog.links import target_scores
 from nnlab.core.lazy import lazy
 
 if TYPE_CHECKING:
@@ -31,33 +31,33 @@ else:
 FARTHEST_SCORE: Final = 700.0
 
 
-def _wanted(targets: Tensor, num_scores: int) -> Tensor:
-    return wanted(torch.empty(num_scores, targets.shape[-1], dtype=torch.float64), targets)
+def _target_scores(targets: Tensor, num_scores: int) -> Tensor:
+    return target_scores(torch.empty(num_scores, targets.shape[-1], dtype=torch.float64), targets)
 
 
 def mean(targets: Tensor, num_scores: int) -> Tensor:
-    """The mean of the targets; over classes their frequencies."""
-    return _wanted(targets, num_scores).mean(-1)
+    """The mean of the targets; for classes their frequencies."""
+    return _target_scores(targets, num_scores).mean(-1)
 
 
 def median(targets: Tensor, num_scores: int) -> Tensor:
-    """The median of the targets; over classes 1 for one that over half the rows have, else 0."""
-    return _wanted(targets, num_scores).median(-1).values
+    """The median of the targets; for classes, 1 for a class that over half of the rows have, else 0."""
+    return _target_scores(targets, num_scores).median(-1).values
 
 
 def quantile(targets: Tensor, num_scores: int, *, q: Probability) -> Tensor:
-    """The least target that at least a part q of the targets does not exceed (Koenker and Bassett 1978)."""
+    """The least target that at least a fraction q of the targets do not exceed (Koenker and Bassett 1978)."""
     rank = max(1, math.ceil(q * targets.shape[-1]))
-    return _wanted(targets, num_scores).kthvalue(rank, -1).values
+    return _target_scores(targets, num_scores).kthvalue(rank, -1).values
 
 
 def log_odds(targets: Tensor, num_scores: int) -> Tensor:
-    """log(p / (1 - p)), p the part of the rows of class 1."""
+    """log(p / (1 - p)), where p is the fraction of rows in class 1."""
     return torch.logit(mean(targets, num_scores)).clamp(-FARTHEST_SCORE, FARTHEST_SCORE)
 
 
 def log_frequencies(targets: Tensor, num_scores: int, *, label_smoothing: Probability = 0.0) -> Tensor:
-    """The logarithms of the (smoothed) class frequencies, whose softmax they are."""
+    """The logarithms of the (smoothed) class frequencies: their softmax is the frequencies."""
     smoothed = (1.0 - label_smoothing) * mean(targets, num_scores) + label_smoothing / num_scores
     return smoothed.log().clamp_min(-FARTHEST_SCORE)
 
@@ -68,10 +68,10 @@ def log_mean(targets: Tensor, num_scores: int, **_: Value) -> Tensor:
 
 
 def widest_margin(targets: Tensor, num_scores: int, *, margin: Positive) -> Tensor:
-    """One score: the margin, on the side of the commoner class. C classes: the linear program's solution.
+    """For one score, the margin on the side of the more frequent class; for C scores, the solution of a linear program.
 
-    The mean multiclass hinge of constant scores s is sum over y, j of f_y max(0, margin - s_y + s_j) / C, f the class
-    frequencies: piecewise linear, so a slack for each pair makes it a linear program.
+    The mean multiclass hinge loss of constant scores s is the sum over y, j of f_y max(0, margin - s_y + s_j) / C, where f
+    are the class frequencies. It is piecewise linear, so that one slack variable per pair makes it a linear program.
     """
     frequencies = mean(targets, num_scores)
     if num_scores == 1:
@@ -83,36 +83,36 @@ def widest_margin(targets: Tensor, num_scores: int, *, margin: Positive) -> Tens
         np.concatenate([np.zeros(num_scores), frequencies.numpy()[y]]),
         A_ub=sparse.hstack([differences, -sparse.eye_array(len(y))]),
         b_ub=np.full(len(y), -margin),
-        # Only differences matter, so the first score stands still.
+        # Only differences matter, so the first score is fixed at 0.
         bounds=[(0.0, 0.0)] + [(None, None)] * (num_scores - 1) + [(0.0, None)] * len(y),
     )
     return torch.from_numpy(found.x[:num_scores])
 
 
-def where_slope_vanishes(gradient: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`best(targets, num_scores, **keys)` for a loss that is convex in each score apart and least at its target.
+def root_of_slope(gradient: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`root(targets, num_scores, **keys)`: the best scores of a loss that is convex in each score and least at its target.
 
-    The mean slope rises with the score, so sixty halvings of [least target, largest target] leave an interval of a few
-    units in the last place; kinks and flat pieces do no harm.
+    The mean slope increases with the score, so sixty bisections of [least target, largest target] leave an interval of a
+    few units in the last place; kinks and flat pieces do no harm.
 
     Args:
         gradient: the gradient of the row losses by the scores, as `Loss.gradient`.
     """
 
-    def best(targets: Tensor, num_scores: int, **values: Value) -> Tensor:
-        wanted_CB = _wanted(targets, num_scores)
-        low, high = wanted_CB.amin(-1), wanted_CB.amax(-1)
+    def root(targets: Tensor, num_scores: int, **values: Value) -> Tensor:
+        targets_CB = _target_scores(targets, num_scores)
+        low, high = targets_CB.amin(-1), targets_CB.amax(-1)
         for _ in range(60):
             middle = (low + high) / 2.0
-            rising = gradient(middle.unsqueeze(-1).expand_as(wanted_CB), targets, **values).mean(-1) > 0
+            rising = gradient(middle.unsqueeze(-1).expand_as(targets_CB), targets, **values).mean(-1) > 0
             low, high = torch.where(rising, low, middle), torch.where(rising, middle, high)
         return (low + high) / 2.0
 
-    return best
+    return root
 
 
-def by_descent(function: Callable[..., Tensor], targets: Tensor, num_scores: int, **values: Value) -> Tensor:
-    """Constant scores at a local minimum of any loss, by L-BFGS-B from the targets' mean, with autograd's gradient."""
+def local_minimum(function: Callable[..., Tensor], targets: Tensor, num_scores: int, **values: Value) -> Tensor:
+    """Constant scores at a local minimum of any loss, found by L-BFGS-B from the targets' mean with autograd's gradient."""
 
     def mean_loss(scores: np.ndarray) -> tuple[float, np.ndarray]:
         constant = torch.from_numpy(scores).clone().requires_grad_()

@@ -1,6 +1,6 @@
-"""A person's own ingredient: `FILE.py:NAME` or `package.module:NAME`, loaded only when they name it.
+"""A person's own ingredient: `FILE.py:NAME` or `package.module:NAME`, loaded only when it is named.
 
-A file is loaded under a name of its own, so that it can stand beside modules of the same name, and once a process.
+A file is loaded once per process, under a unique module name, so that it can't clash with a module of the same name.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from nnlab.core.spelling import with_value
 
 
 def is_custom(name: str) -> bool:
-    """Whether `name` is written as one: FILE.py:NAME or package.module:NAME."""
+    """True if `name` is written as a person's own: FILE.py:NAME or package.module:NAME."""
     return ":" in name
 
 
 def load(name: str, *, what: str = "") -> object:
-    """The object that `name` stands for.
+    """Load the object that `name` refers to.
 
     Args:
         name: `FILE.py:NAME` or `package.module:NAME`.
-        what: the option it came from, for messages.
+        what: the mention of the setting it came from, for messages.
 
     Raises:
-        UsageError: no such file, module or name, or a file that fails while it is loaded (says the line).
+        UsageError: no such file, module or name, or a file that fails while it is loaded (with the line).
     """
     place, _, attribute = name.rpartition(":")
     label = f"{what} {name!r}".strip()
-    module = _file(Path(place), label) if place.endswith(".py") else _module(place, label)
+    module = _file_module(Path(place), label) if place.endswith(".py") else _module(place, label)
     if not hasattr(module, attribute):
         public = [word for word in vars(module) if not word.startswith("_")]
         raise UsageError(f"{label}: {place} has no {attribute!r}.{did_you_mean(attribute, public)}")
@@ -45,25 +45,25 @@ def load(name: str, *, what: str = "") -> object:
 
 
 def load_function(name: str, *, what: str) -> Callable[..., Any]:
-    """The function that `name` stands for.
+    """Load the function that `name` refers to.
 
     Raises:
-        UsageError: as `load`, or what stands there can't be called.
+        UsageError: as `load`, or the object can't be called.
     """
-    found = load(name, what=what)
-    if not callable(found):
-        raise UsageError(f"{what} {name!r} is no function but a {type(found).__name__}.")
-    return found
+    function = load(name, what=what)
+    if not callable(function):
+        raise UsageError(f"{what} {name!r} is of type {type(function).__name__}, not a function.")
+    return function
 
 
 def check_call(function: Callable[..., Any], call: str, *, what: str, **given: object) -> None:
-    """Refuse a person's function that can't be called as `call` says, before anything is trained.
+    """Reject a person's function that can't be called with these arguments, before anything is trained.
 
     Args:
-        function: theirs.
-        call: how it is called, in words, its positional arguments before the first `*`: `scores, targets`.
-        what: the option it came from.
-        given: keyword arguments that it is always given.
+        function: the person's function.
+        call: the names of its positional arguments: `scores, targets`.
+        what: the mention of the setting it came from.
+        given: keyword arguments that it is always called with.
 
     Raises:
         UsageError: it takes other arguments.
@@ -78,14 +78,14 @@ def check_call(function: Callable[..., Any], call: str, *, what: str, **given: o
 
 @contextmanager
 def blame(name: str, where: str) -> Iterator[None]:
-    """Within, what a person's own code raises is told to them as theirs, with its line.
+    """Context manager: report an exception from a person's own code as a UsageError, with the line in their file.
 
     Args:
         name: `FILE.py:NAME`, or a name of the catalogue.
-        where: what was being done, to begin the message with.
+        where: the start of the message, which says what was being done.
 
     Raises:
-        UsageError: the code raised an error, any but one that is told already.
+        UsageError: the code raised an exception that is not already an NnlabError.
     """
     try:
         yield
@@ -98,17 +98,17 @@ def blame(name: str, where: str) -> Iterator[None]:
 
 
 def content_hash(name: str) -> str:
-    """SHA-256, in hex, of the file behind a custom ingredient: part of a run's identity."""
+    """SHA-256, in hex, of the file of a custom ingredient: part of a run's identity."""
     return hashlib.sha256(_source(name).read_bytes()).hexdigest()
 
 
 def _source(name: str) -> Path:
-    """The file behind a custom ingredient."""
+    """The file of a custom ingredient."""
     place = name.rpartition(":")[0]
     return Path(place) if place.endswith(".py") else Path(str(getattr(_module(place, name), "__file__", "")))
 
 
-def _file(path: Path, label: str) -> ModuleType:
+def _file_module(path: Path, label: str) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"{label}: there is no file {str(path)!r} here.")
     unique = f"nnlab_custom_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
@@ -122,7 +122,7 @@ def _file(path: Path, label: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        # Whatever the person's own file raises is theirs to be told of, at its line.
+        # Whatever the person's own file raises is reported to them, with its line.
         del sys.modules[unique]
         line = _line_in(error, path)
         raise UsageError(f"{label}: {path}{line} raises {type(error).__name__}: {error}") from error
@@ -130,7 +130,7 @@ def _file(path: Path, label: str) -> ModuleType:
 
 
 def _line_in(error: BaseException, path: Path) -> str:
-    """`:12` where the error passed through line 12 of the file."""
+    """`:12` if the error passed through line 12 of the file, else nothing."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace is not None:

@@ -1,7 +1,7 @@
-"""What every catalogue table has in common: how an ingredient is found, and how its keys are checked.
+"""Code shared by all catalogue tables: finding an ingredient and checking its keys.
 
 The keys of an ingredient are the keyword-only parameters of its function, so a formula, its parameters, their defaults and
-their documentation stand in one place. `generator` is no key: the engine gives it.
+their documentation are in one place. `generator` is not a key: the engine passes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nnlab.core.spelling import mentioned_setting, with_value
 
 
 class Entry(Protocol):
-    """A row of a catalogue table: a function, and what else the engine must know of it."""
+    """A row of a catalogue table: a function, and whatever else the engine must know about it."""
 
     @property
     def function(self) -> Callable[..., object]: ...
@@ -28,7 +28,7 @@ class Entry(Protocol):
 
 E = TypeVar("E", bound=Entry)
 
-# The setting that names an ingredient, and the kind under which `nnlab list` shows it.
+# The setting that takes an ingredient's name, and the kind under which `nnlab list` shows it.
 LISTED_AS: Final[Mapping[str, str]] = {
     "data": "data",
     "model": "models",
@@ -44,19 +44,19 @@ LISTED_AS: Final[Mapping[str, str]] = {
 }
 
 
-# A person's own function is annotated as any Python function is.
+# A person's own function has plain Python annotations.
 _PLAIN_KINDS: Final[Mapping[str, str]] = {"float": "Number", "int": "Whole", "bool": "Flag", "str": "Word"}
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key that an ingredient takes.
+    """A key that an ingredient accepts.
 
     Attributes:
         name: as written in a specification.
         kind: a key of `nnlab.core.kinds.KINDS`.
-        default: its value where it is not given; None where the function works it out.
-        required: no default.
+        default: its value if it is not given; None if the function computes it.
+        required: it has no default.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Key:
 
 @cache
 def keys(function: Callable[..., object]) -> dict[str, Key]:
-    """The keys that `function` takes: its keyword-only parameters whose annotation names a kind."""
+    """The keys that `function` accepts: its keyword-only parameters whose annotation names a kind."""
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         annotation = parameter.annotation
@@ -82,16 +82,16 @@ def keys(function: Callable[..., object]) -> dict[str, Key]:
 
 
 def find(table: Mapping[str, E], spec: Spec, *, what: str, own: Callable[[Callable[..., Any]], E] | None = None) -> E:
-    """The row of `table` that `spec` names, or one made for a person's own function.
+    """Return the row of `table` that `spec` names, or a new one for a person's own function.
 
     Args:
         table: a catalogue table.
         spec: the ingredient.
-        what: the setting, as `named` mentions it, for the message.
-        own: makes a row for `FILE.py:NAME`; None where no own function can stand.
+        what: the mention of the setting, for messages.
+        own: makes a row for the function `FILE.py:NAME`; None if only names of the table are accepted.
 
     Raises:
-        UsageError: no such name (says the nearest), file or function.
+        UsageError: no such name (suggests the nearest), file or function.
     """
     if own is not None and is_custom(spec.name):
         return own(load_function(spec.name, what=what))
@@ -103,10 +103,10 @@ def find(table: Mapping[str, E], spec: Spec, *, what: str, own: Callable[[Callab
 
 
 def key_values(function: Callable[..., object], spec: Spec, *, what: str) -> dict[str, Value | None]:
-    """Every key of `function` with the value `spec` gives it, or its default.
+    """Every key of `function` with its value in `spec`, or its default.
 
     Raises:
-        UsageError: a key that is not known, a value of the wrong kind, a required key that is missing.
+        UsageError: an unknown key, a value of the wrong kind, or a missing required key.
     """
     accepted = keys(function)
     for key, _ in spec.options:
@@ -128,5 +128,5 @@ def key_values(function: Callable[..., object], spec: Spec, *, what: str) -> dic
 
 
 def first_line(function: Callable[..., object]) -> str:
-    """The first line of a function's docstring: what it returns."""
+    """The first line of a function's docstring, which says what it returns."""
     return (inspect.getdoc(function) or "").partition("\n")[0]

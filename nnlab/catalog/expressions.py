@@ -1,7 +1,7 @@
-"""Arithmetic that a person writes, such as `0.95**epoch`: parsed by Python's own parser, computed here, never executed.
+"""Arithmetic that a person writes, such as `0.95**epoch`: parsed by Python's parser, evaluated here, never executed.
 
-Every number is a 64-bit float, so no power can grow into an integer of a million digits, and the text is short, so no
-nesting can exhaust the stack.
+Every number is a 64-bit float, so no power can grow into an integer of a million digits. The text is short, so no nesting
+can exhaust the stack.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BINARY: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: math.pow,  # the operator would answer a negative base with a complex number
+    ast.Pow: math.pow,  # the operator would return a complex number for a negative base
 }
 
 _UNARY_FUNCTIONS: Final[Mapping[str, Callable[[float], float]]] = {
@@ -56,7 +56,7 @@ class Expression:
     Attributes:
         text: as written.
         variable: the variable's name.
-        what: where it was written, for messages.
+        what: the setting it was written in, for messages.
     """
 
     text: str
@@ -65,60 +65,60 @@ class Expression:
     _tree: ast.expr = field(repr=False, compare=False)
 
     def __call__(self, at: float) -> float:
-        """The value where the variable is `at`.
+        """The value at `at` of the variable.
 
         Raises:
-            UsageError: it has no finite real value there.
+            UsageError: no finite real value there.
         """
         try:
             value = _value(self._tree, {**_CONSTANTS, self.variable: float(at)})
         except (ArithmeticError, ValueError) as reason:
-            raise self._undefined(at, str(reason)) from None
+            raise self._error(at, str(reason)) from None
         if not math.isfinite(value):
-            raise self._undefined(at, f"it is {value}")
+            raise self._error(at, f"it is {value}")
         return value
 
-    def _undefined(self, at: float, reason: str) -> UsageError:
-        return UsageError(f"{self.what} {self.text!r} has no finite value at {self.variable} {at:g}: {reason}.")
+    def _error(self, at: float, reason: str) -> UsageError:
+        return UsageError(f"{self.what}: {self.text!r} has no finite value at {self.variable} {at:g}: {reason}.")
 
 
 def parse_expression(text: str, *, variable: str, what: str) -> Expression:
-    """The function of `variable` that `text` writes.
+    """Parse `text` as a function of `variable`.
 
     Args:
-        text: numbers, the variable, pi, + - * / // % **, parentheses, and the functions of this module's tables.
-        variable: the one name that stands for an argument.
-        what: where the text was written, in the user's spelling (`--schedule lambda:lr_lambda`).
+        text: numbers, the variable, pi, + - * / // % **, parentheses, and the functions in this module's tables.
+        variable: the name of the argument.
+        what: the mention of the setting that the text was written in.
 
     Raises:
-        UsageError: anything else; says what, and what is accepted.
+        UsageError: anything else in the text; names it and lists what is accepted.
     """
     if len(text) > LONGEST:
         raise UsageError(
-            f"{what} has {len(text)} characters; at most {LONGEST} are accepted. Use FILE.py:NAME instead."
+            f"{what}: the expression has {len(text)} characters; at most {LONGEST} are accepted. Use FILE.py:NAME instead."
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the parser, for spellings such as `1if`, which are refused below
+            warnings.simplefilter("ignore")  # the parser warns of spellings such as `1if`, which are rejected below
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
-        raise UsageError(f"{what} {text!r} can't be read as arithmetic. {_accepted(variable)}") from None
+        raise UsageError(f"{what}: {text!r} can't be read as arithmetic. {_accepted_forms(variable)}") from None
     problem = _problem(tree, {*_CONSTANTS, variable})
     if problem:
-        raise UsageError(f"{what} {text!r} {problem} {_accepted(variable)}")
+        raise UsageError(f"{what}: {text!r} {problem} {_accepted_forms(variable)}")
     return Expression(text, variable, what, tree)
 
 
-def _accepted(variable: str) -> str:
+def _accepted_forms(variable: str) -> str:
     functions = " ".join(sorted(_FUNCTIONS))
     return f"Accepted: numbers, {variable}, {', '.join(_CONSTANTS)}, + - * / // % **, parentheses, {functions}."
 
 
 def _problem(node: ast.expr, names: set[str]) -> str:
-    """What about `node` is not arithmetic; empty where all of it is."""
+    """The part of `node` that is not arithmetic, in words; empty if all of it is."""
     match node:
         case ast.Constant(value=value):
-            return "" if type(value) in (int, float) else f"has {value!r}, which is no real number."
+            return "" if type(value) in (int, float) else f"has {value!r}, which is not a real number."
         case ast.Name(id=name):
             return "" if name in names else f"names {name!r}.{did_you_mean(name, names)}"
         case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
@@ -127,16 +127,16 @@ def _problem(node: ast.expr, names: set[str]) -> str:
             return _problem(left, names) or _problem(right, names)
         case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
             return _call_problem(name, arguments, names)
-    return f"has {ast.unparse(node)!r}, which is no arithmetic."
+    return f"has {ast.unparse(node)!r}, which is not arithmetic."
 
 
 def _call_problem(name: str, arguments: list[ast.expr], names: set[str]) -> str:
     if name not in _FUNCTIONS:
         return f"calls {name!r}.{did_you_mean(name, _FUNCTIONS)}"
     if name in _UNARY_FUNCTIONS and len(arguments) != 1:
-        return f"gives {name} {len(arguments)} arguments; it takes one."
+        return f"passes {len(arguments)} arguments to {name}, which takes one."
     if name in _CHOICES and len(arguments) < 2:
-        return f"gives {name} {len(arguments)} arguments; it takes two or more."
+        return f"passes {len(arguments)} arguments to {name}, which takes two or more."
     return next(filter(None, (_problem(argument, names) for argument in arguments)), "")
 
 

@@ -1,19 +1,20 @@
-"""Initialisations: the law that a layer's starting weights are drawn from.
+"""Initialisations: the distribution from which a layer's starting weights are drawn.
 
-A function takes the weights' shape [out, in, *kernel] and draws from `generator`, in float64 on the CPU; the caller
-moves and rounds. Within a family a layer's weights come from the same underlying draws, only scaled, so that two inits
-compared at one seed differ by their scale alone: normal, xavier_normal, kaiming_normal, lecun_normal, and the Gaussian
-that orthogonal, lsuv and sparse start from; uniform, xavier_uniform, kaiming_uniform, torch_default. What torch_default
-draws for biases and sparse for its places comes after the layer's weights and moves the stream on.
+A function takes the weights' shape [out, in, *kernel] and draws from `generator`, in float64 on the CPU; the caller moves the
+weights to the device and rounds them. Within a family a layer's weights are the same underlying draws at different scales,
+so that two inits compared at one seed differ only in scale. One family is normal, xavier_normal, kaiming_normal,
+lecun_normal, and the Gaussian that orthogonal, lsuv and sparse start from; the other is uniform, xavier_uniform,
+kaiming_uniform, torch_default. The biases of torch_default and the positions of sparse are drawn after the layer's weights,
+which advances the stream.
 
-The variance of one weight stands in a function of its own, which the draws use and which predicts how signals travel.
-Biases are zero unless the init says otherwise. `gain` takes a number or `auto`, which `resolve_gain` makes a number.
+The variance of one weight has a function of its own. The draws use it, and so does the prediction of how signals propagate.
+Biases are zero unless the init says otherwise. `gain` takes a number or `auto`, which `resolve_gain` replaces by a number.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog.activations import activation_named
@@ -40,40 +41,38 @@ SQRT2: Final = math.sqrt(2.0)
 
 @dataclass(frozen=True)
 class Init:
-    """A row of the table.
+    """A row of INITS.
 
     Attributes:
-        function: `function(shape, generator=..., **keys)`, the weights.
-        variance: `variance(shape, **keys)`, the variance of one weight over draws; 0 where nothing is drawn.
-        law: of one weight: a single point, uniform, normal, normal cut off at both ends, or another.
+        function: `function(shape, generator=..., **keys)`: the weights.
+        variance: `variance(shape, **keys)`: the variance of one weight over draws; 0 if nothing is drawn.
+        law: the distribution of one weight.
+        deterministic: nothing is drawn, so every seed starts at the same weights.
+        bias: `bias(weight_shape, generator)`: the biases [out], with the variance of the weights; None for zeros.
+        rescale: the factor on a layer's weights, given the standard deviation of its pre-activations on data; None if the init
+            sees no data.
+        built: PyTorch's own constructors draw, module by module; `function` draws as the constructor of `nn.Linear` does.
         source: who proposed it.
-        bias: `bias(weight_shape, generator)`, the biases [out], of the weights' own variance; None for zeros.
-        built: PyTorch's own constructors draw, module by module; `function` is what `nn.Linear`'s does.
-        rescale: factor on a layer's weights, given the standard deviation of its pre-activations on data; None for an
-            init that sees no data.
     """
 
     function: Callable[..., Tensor]
     variance: Callable[..., float]
-    law: Literal["point", "uniform", "normal", "truncated normal", "other"]
-    source: str
+    _: KW_ONLY
+    law: Literal["one value", "uniform", "normal", "truncated normal", "other"] = "other"
+    deterministic: bool = False
     bias: Callable[[Shape, Generator], Tensor] | None = None
     rescale: Callable[[Tensor], Tensor] | None = None
     built: bool = False
-
-    @property
-    def deterministic(self) -> bool:
-        """Nothing is drawn: every seed starts at the same weights."""
-        return self.law == "point"
+    source: str = ""
 
     @property
     def data_dependent(self) -> bool:
-        """The weights are finished on training data, by `rescale`, layer by layer from the input."""
+        """True if the weights are rescaled on training data, layer by layer from the input."""
         return self.rescale is not None
 
 
 def fans(shape: Shape) -> tuple[int, int]:
-    """(fan_in, fan_out) of weights [out, in, *kernel]: those that meet in a unit, and those that leave an input."""
+    """(fan_in, fan_out) of weights [out, in, *kernel]: the number of weights into a unit and out of an input."""
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
 
@@ -87,12 +86,12 @@ def _uniform(shape: Shape, variance: float, generator: Generator) -> Tensor:
     return (2.0 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1.0) * math.sqrt(3.0 * variance)
 
 
-def _nothing_drawn(shape: Shape, **values: Value) -> float:  # noqa: ARG001
+def _zero_variance(shape: Shape, **values: Value) -> float:  # noqa: ARG001
     return 0.0
 
 
 def zeros(shape: Shape, *, generator: Generator) -> Tensor:  # noqa: ARG001
-    """0 everywhere: with f(0) = 0 no weight ever gets a gradient, and only the output's bias learns."""
+    """0 everywhere: with f(0) = 0 no weight ever receives a gradient, and only the output's bias learns."""
     return torch.zeros(shape, dtype=torch.float64)
 
 
@@ -107,7 +106,7 @@ def uniform_variance(shape: Shape, *, a: Number = 0.0, b: Number = 1.0) -> float
 
 
 def uniform(shape: Shape, *, a: Number = 0.0, b: Number = 1.0, generator: Generator) -> Tensor:
-    """U(a, b); PyTorch's default, U(0, 1), has a mean that every unit adds up."""
+    """U(a, b). PyTorch's default, U(0, 1), has a mean above 0, which every unit sums over its inputs."""
     _check_order("uniform", a, b)
     return a + (b - a) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
@@ -130,9 +129,9 @@ def truncated_normal_variance(
     a: Number = -2.0,
     b: Number = 2.0,
 ) -> float:
-    """std^2 (1 + (l phi(l) - h phi(h)) / Z - ((phi(l) - phi(h)) / Z)^2), l and h the ends in units of std from mean."""
+    """std^2 (1 + (l phi(l) - h phi(h)) / Z - ((phi(l) - phi(h)) / Z)^2), with l, h = (a - mean) / std, (b - mean) / std."""
     low, high = (a - mean) / std, (b - mean) / std
-    inside = _below(high) - _below(low)
+    inside = _normal_cdf(high) - _normal_cdf(low)
     at_low, at_high = (math.exp(-0.5 * end * end) / math.sqrt(2.0 * math.pi) for end in (low, high))
     shift = (at_low - at_high) / inside
     return std * std * (1.0 + (low * at_low - high * at_high) / inside - shift**2)
@@ -147,12 +146,12 @@ def truncated_normal(
     b: Number = 2.0,
     generator: Generator,
 ) -> Tensor:
-    """N(mean, std^2) given that it lies in [a, b]; a and b are values, not multiples of std (as in PyTorch).
+    """N(mean, std^2) truncated to [a, b]; a and b are values, not multiples of std (as in PyTorch).
 
-    By inversion: the normal quantile of a uniform draw between the probabilities of a and b.
+    Drawn by inversion: the normal quantile of a uniform draw between the probabilities of a and b.
     """
     _check_order("truncated_normal", a, b)
-    low, high = _below((a - mean) / std), _below((b - mean) / std)
+    low, high = _normal_cdf((a - mean) / std), _normal_cdf((b - mean) / std)
     if high - low < 1e-12:
         raise UsageError(
             f"{mention('init', 'truncated_normal')}: [{a!r}, {b!r}] is too far from mean {mean!r} at std {std!r}."
@@ -162,8 +161,8 @@ def truncated_normal(
     return (mean + std * z).clamp_(a, b)
 
 
-def _below(z: float) -> float:
-    """The standard normal distribution function."""
+def _normal_cdf(z: float) -> float:
+    """The probability that a standard normal number is at most z."""
     return 0.5 * math.erfc(-z / SQRT2)
 
 
@@ -173,7 +172,7 @@ def _check_order(name: str, a: float, b: float) -> None:
 
 
 def xavier_variance(shape: Shape, *, gain: Gain = 1.0) -> float:
-    """2 gain^2 / (fan_in + fan_out): between what keeps the signal forward and what keeps the gradient backward."""
+    """2 gain^2 / (fan_in + fan_out): a compromise between preserving the signal forward and the gradient backward."""
     return 2.0 * _number(gain) ** 2 / sum(fans(shape))
 
 
@@ -188,15 +187,15 @@ def xavier_normal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Te
 
 
 def kaiming_variance(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in") -> float:
-    """gain^2 / fan_in, or fan_out: the gain of sqrt 2 repays the half of the second moment that a ReLU removes."""
+    """gain^2 / fan_in, or / fan_out: the gain of sqrt 2 makes up for the half of the second moment that a ReLU removes."""
     if mode not in ("fan_in", "fan_out"):
-        raise UsageError(f"{mention('init')} kaiming's mode is fan_in or fan_out, not {mode!r}.")
+        raise UsageError(f"The mode of kaiming in {mention('init')} is fan_in or fan_out, not {mode!r}.")
     fan_in, fan_out = fans(shape)
     return _number(gain) ** 2 / (fan_in if mode == "fan_in" else fan_out)
 
 
 def kaiming_uniform(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in", generator: Generator) -> Tensor:
-    """U(-b, b) with b = gain sqrt(3 / fan). Source: He et al. 2015, eq. 10, with a uniform law."""
+    """U(-b, b) with b = gain sqrt(3 / fan). Source: He et al. 2015, eq. 10, with a uniform distribution."""
     return _uniform(shape, kaiming_variance(shape, gain=gain, mode=mode), generator)
 
 
@@ -211,19 +210,19 @@ def lecun_variance(shape: Shape) -> float:
 
 
 def lecun_normal(shape: Shape, *, generator: Generator) -> Tensor:
-    """N(0, 1 / fan_in): keeps the variance of a linear layer; what selu asks for. Source: LeCun et al. 1998, eq. 16."""
+    """N(0, 1 / fan_in): preserves the variance in a linear layer; required by selu. Source: LeCun et al. 1998, eq. 16."""
     return _normal(shape, lecun_variance(shape), generator)
 
 
 def orthogonal_variance(shape: Shape, *, gain: Gain = 1.0) -> float:
-    """gain^2 over the greater of the two sides: each row (or column) has length gain."""
+    """gain^2 divided by the longer side of the matrix: each row (or column) has length gain."""
     return _number(gain) ** 2 / max(shape[0], math.prod(shape[1:]))
 
 
 def orthogonal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
-    """gain times a matrix with orthonormal rows or columns, whichever are fewer, uniform among those.
+    """gain times a uniformly random matrix with orthonormal rows or columns, whichever are fewer.
 
-    The kernel counts with the inputs. Uniform because the QR factors of a Gaussian are made unique by the signs of R's
+    The kernel counts as inputs. Uniform because the QR factors of a Gaussian matrix are made unique by the signs of R's
     diagonal (Mezzadri 2007). Source: Saxe et al. 2014.
     """
     weights = torch.empty(shape, dtype=torch.float64)
@@ -231,14 +230,14 @@ def orthogonal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tenso
 
 
 def sparse_variance(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01) -> float:
-    """std^2 times the part of the weights that are not zero."""
+    """std^2 times the fraction of the weights that are not zero."""
     return std * std * (1.0 - math.ceil(sparsity * shape[0]) / shape[0])
 
 
 def sparse(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01, generator: Generator) -> Tensor:
-    """N(0, std^2), with a part `sparsity` (rounded up) of each input's outgoing weights set to zero at random.
+    """N(0, std^2), with a fraction `sparsity` (rounded up) of each input's outgoing weights set to zero at random.
 
-    Source: Martens 2010, section 5; by column as `torch.nn.init.sparse_`, whose places come from the global stream.
+    Source: Martens 2010, section 5; by column as in `torch.nn.init.sparse_`, which draws the positions from the global stream.
     """
     weights = _normal(shape, std * std, generator)
     order = torch.rand(shape, generator=generator, dtype=torch.float64).argsort(0)
@@ -246,28 +245,28 @@ def sparse(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01
 
 
 def lsuv(shape: Shape, *, generator: Generator) -> Tensor:
-    """Orthogonal weights, each layer then divided by the deviation of its pre-activations on data.
+    """Orthogonal weights, then divided in each layer by the standard deviation of its pre-activations on data.
 
-    Layer by layer from the input, so that every pre-activation has variance 1. A layer without bias is linear in its
-    weights, so one division does what the paper repeats until the variance is near 1. Source: Mishkin and Matas 2016.
+    This goes layer by layer from the input, so that every layer's pre-activations have variance 1. A layer with zero biases is
+    linear in its weights, so one division replaces the paper's iteration. Source: Mishkin and Matas 2016.
     """
     return orthogonal(shape, generator=generator)
 
 
 def unit_deviation(std: Tensor) -> Tensor:
-    """1 / std: the factor on a layer's weights that gives its pre-activations variance 1; 1 where they do not vary."""
+    """1 / std: the factor on a layer's weights that gives its pre-activations variance 1; 1 if they do not vary."""
     return torch.where(std > 0, 1.0 / std, 1.0)
 
 
 def torch_default_variance(shape: Shape) -> float:
-    """1 / (3 fan_in), of weights and biases alike."""
+    """1 / (3 fan_in), for weights and biases alike."""
     return 1.0 / (3.0 * fans(shape)[0])
 
 
 def torch_default(shape: Shape, *, generator: Generator) -> Tensor:
-    """U(-b, b) with b = 1 / sqrt(fan_in), as `nn.Linear` and `nn.Conv1d` to `nn.Conv3d` start, biases too.
+    """U(-b, b) with b = 1 / sqrt(fan_in), the default of `nn.Linear` and `nn.Conv1d` to `nn.Conv3d`, for biases too.
 
-    PyTorch writes it as kaiming_uniform with a = sqrt 5; a sixth of the second moment that ReLU layers need.
+    PyTorch writes it as kaiming_uniform with a = sqrt 5. It has a sixth of the second moment that ReLU layers need.
     """
     return _uniform(shape, torch_default_variance(shape), generator)
 
@@ -278,25 +277,25 @@ def torch_default_bias(shape: Shape, generator: Generator) -> Tensor:
 
 
 def as_built(shape: Shape, *, generator: Generator) -> Tensor:
-    """What each module's own constructor makes, under the seed: nn.Linear's is U(-b, b) with b = 1 / sqrt(fan_in).
+    """The weights of each module's own constructor, seeded: for nn.Linear U(-b, b) with b = 1 / sqrt(fan_in).
 
-    A module of your own starts so unless another init is named. Every kind of layer has its constructor's law: norms
-    are 1 and 0, recurrent layers U(-b, b) with b = 1 / sqrt(units), an nn.Embedding N(0, 1). The other inits replace the
+    A module of your own starts like this unless another init is named. Every kind of layer has its constructor's distribution:
+    norms are 1 and 0, recurrent layers U(-b, b) with b = 1 / sqrt(units), an nn.Embedding N(0, 1). The other inits replace the
     weights and biases of layers that PyTorch draws, and leave everything else as it is built.
     """
     return torch_default(shape, generator=generator)
 
 
 def _number(gain: Gain) -> float:
-    assert not isinstance(gain, str), "resolve_gain comes before the draw"
+    assert not isinstance(gain, str), "resolve_gain must be called before the draw"
     return gain
 
 
 def resolve_gain(values: Mapping[str, Value | None], activation: str) -> dict[str, Value | None]:
-    """The keys of an init with `gain=auto` replaced by the activation's own gain.
+    """Return the keys of an init with `gain=auto` replaced by the activation's gain.
 
     Args:
-        values: keys and values, as `key_values` gives them.
+        values: keys and values, from `key_values`.
         activation: the activation's specification, `leaky_relu` or `leaky_relu:negative_slope=0.2`.
     """
     if values.get("gain") != "auto":
@@ -307,7 +306,7 @@ def resolve_gain(values: Mapping[str, Value | None], activation: str) -> dict[st
 
 
 def init_named(spec: Spec, *, what: str = mention("init")) -> Init:
-    """The init that `spec` names: of the table, or a person's own `function(shape, *, generator)`.
+    """The init that `spec` names: a row of the table, or one made for a person's own `function(shape, *, generator)`.
 
     Raises:
         UsageError: no such name, file or function.
@@ -316,36 +315,103 @@ def init_named(spec: Spec, *, what: str = mention("init")) -> Init:
 
 
 def own_init(function: Callable[..., Tensor]) -> Init:
-    """A row for a person's own function of a weight's shape [out, in, *kernel]; biases are zero, no variance is foretold."""
+    """A row for a person's own function of the weights' shape [out, in, *kernel]: zero biases, unknown variance (NaN)."""
     check_call(function, "shape", what=mention("init"), generator=None)
-    return Init(function, lambda shape, **_: math.nan, "other", "")  # noqa: ARG005
+    return Init(function, lambda shape, **_: math.nan)  # noqa: ARG005
 
 
 INITS: Final[Mapping[str, Init]] = {
     "torch_default": Init(
-        torch_default, torch_default_variance, "uniform", "PyTorch since 0.4, nn.Linear", bias=torch_default_bias
+        torch_default,
+        torch_default_variance,
+        law="uniform",
+        bias=torch_default_bias,
+        source="PyTorch since 0.4, nn.Linear",
     ),
     "as_built": Init(
         as_built,
         torch_default_variance,
-        "uniform",
-        "the constructors of torch.nn, or your own module's",
+        law="uniform",
         bias=torch_default_bias,
         built=True,
+        source="the constructors of torch.nn, or your own module's",
     ),
-    "zeros": Init(zeros, _nothing_drawn, "point", "a control: it can't break the symmetry"),
-    "constant": Init(constant, _nothing_drawn, "point", "a control: it can't break the symmetry"),
-    "uniform": Init(uniform, uniform_variance, "uniform", "torch.nn.init.uniform_"),
-    "normal": Init(normal, normal_variance, "normal", "torch.nn.init.normal_"),
+    "zeros": Init(
+        zeros,
+        _zero_variance,
+        law="one value",
+        deterministic=True,
+        source="a control: it can't break the symmetry",
+    ),
+    "constant": Init(
+        constant,
+        _zero_variance,
+        law="one value",
+        deterministic=True,
+        source="a control: it can't break the symmetry",
+    ),
+    "uniform": Init(
+        uniform,
+        uniform_variance,
+        law="uniform",
+        source="torch.nn.init.uniform_",
+    ),
+    "normal": Init(
+        normal,
+        normal_variance,
+        law="normal",
+        source="torch.nn.init.normal_",
+    ),
     "truncated_normal": Init(
-        truncated_normal, truncated_normal_variance, "truncated normal", "torch.nn.init.trunc_normal_"
+        truncated_normal,
+        truncated_normal_variance,
+        law="truncated normal",
+        source="torch.nn.init.trunc_normal_",
     ),
-    "xavier_uniform": Init(xavier_uniform, xavier_variance, "uniform", "Glorot and Bengio 2010, eq. 16"),
-    "xavier_normal": Init(xavier_normal, xavier_variance, "normal", "Glorot and Bengio 2010, eq. 12"),
-    "kaiming_uniform": Init(kaiming_uniform, kaiming_variance, "uniform", "He et al. 2015, eq. 10"),
-    "kaiming_normal": Init(kaiming_normal, kaiming_variance, "normal", "He et al. 2015, eq. 10"),
-    "lecun_normal": Init(lecun_normal, lecun_variance, "normal", "LeCun et al. 1998, eq. 16"),
-    "orthogonal": Init(orthogonal, orthogonal_variance, "other", "Saxe et al. 2014"),
-    "sparse": Init(sparse, sparse_variance, "other", "Martens 2010, section 5"),
-    "lsuv": Init(lsuv, orthogonal_variance, "other", "Mishkin and Matas 2016", rescale=unit_deviation),
+    "xavier_uniform": Init(
+        xavier_uniform,
+        xavier_variance,
+        law="uniform",
+        source="Glorot and Bengio 2010, eq. 16",
+    ),
+    "xavier_normal": Init(
+        xavier_normal,
+        xavier_variance,
+        law="normal",
+        source="Glorot and Bengio 2010, eq. 12",
+    ),
+    "kaiming_uniform": Init(
+        kaiming_uniform,
+        kaiming_variance,
+        law="uniform",
+        source="He et al. 2015, eq. 10",
+    ),
+    "kaiming_normal": Init(
+        kaiming_normal,
+        kaiming_variance,
+        law="normal",
+        source="He et al. 2015, eq. 10",
+    ),
+    "lecun_normal": Init(
+        lecun_normal,
+        lecun_variance,
+        law="normal",
+        source="LeCun et al. 1998, eq. 16",
+    ),
+    "orthogonal": Init(
+        orthogonal,
+        orthogonal_variance,
+        source="Saxe et al. 2014",
+    ),
+    "sparse": Init(
+        sparse,
+        sparse_variance,
+        source="Martens 2010, section 5",
+    ),
+    "lsuv": Init(
+        lsuv,
+        orthogonal_variance,
+        rescale=unit_deviation,
+        source="Mishkin and Matas 2016",
+    ),
 }

@@ -1,12 +1,13 @@
-"""Links: what a model's scores mean, as predictions, as probabilities and as a decision.
+"""Links: the map from a model's scores to predictions, to probabilities and to a decision.
 
-Shapes: R runs (or any leading axes, `...`), C scores of a row, B rows, last. Targets are [..., B], one number or one
-class index a row; they may lack leading axes of the scores, never the row axis, so (B,) can't broadcast against (B, 1).
+Shapes: R runs (or any leading axes, `...`), C scores per row, B rows, last. Targets are [..., B], one number or one class
+index per row. They may lack leading axes of the scores, but never the row axis, so (B,) can't broadcast against (B, 1).
 In reconstruction a row has C targets: they are [..., C, B], with every axis of the scores.
 """
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.lazy import lazy
@@ -20,36 +21,53 @@ else:
     torch = lazy("torch")
 
 
-def class_rows(scores: Tensor, targets: Tensor) -> Tensor:
-    """The class index of every row of every run, [..., 1, B], ready for `gather` and `scatter` along the scores' axis.
+@dataclass(frozen=True)
+class LinkFunction:
+    """A row of LINKS.
+
+    Attributes:
+        function: the predictions for scores [..., C, B], of the same shape.
+        gives_probabilities: the predictions are class probabilities.
+        threshold: where one score decides, a row belongs to class 1 if its score is above this; None for a link that makes no
+            decision.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    _: KW_ONLY
+    gives_probabilities: bool = False
+    threshold: float | None = 0.0
+
+
+def class_indices(scores: Tensor, targets: Tensor) -> Tensor:
+    """The class index of every row of every run, [..., 1, B], for `gather` and `scatter` along the scores' axis.
 
     Args:
         scores: [..., C, B].
         targets: [..., B], whole numbers from 0 to C - 1.
     """
-    return aligned(scores, targets).unsqueeze(-2).long()
+    return aligned_targets(scores, targets).unsqueeze(-2).long()
 
 
-def wanted(scores: Tensor, targets: Tensor) -> Tensor:
-    """What the scores would be if they were right, [..., C, B]: the target itself for one score, one-hot for C classes.
+def target_scores(scores: Tensor, targets: Tensor) -> Tensor:
+    """The scores that would equal the targets, [..., C, B]: the target itself for one score, one-hot for C classes.
 
     Args:
         scores: [..., C, B].
-        targets: [..., B]: for one score the number wanted (a class as 0 or 1), else class indices; or [..., C, B], a number
-            for each score, which has as many axes as the scores (some of length 1 where runs share them).
+        targets: [..., B]: for one score the target number (a class as 0 or 1), else class indices; or [..., C, B], a number
+            for each score, with as many axes as the scores (of length 1 where runs share the targets).
     """
     if targets.ndim == scores.ndim and targets.shape[-2:] == scores.shape[-2:]:
         return targets.expand_as(scores).to(scores.dtype)
     if scores.shape[-2] == 1:
-        return aligned(scores, targets).unsqueeze(-2).to(scores.dtype)
-    return torch.zeros_like(scores).scatter_(-2, class_rows(scores, targets), 1.0)
+        return aligned_targets(scores, targets).unsqueeze(-2).to(scores.dtype)
+    return torch.zeros_like(scores).scatter_(-2, class_indices(scores, targets), 1.0)
 
 
-def aligned(scores: Tensor, targets: Tensor) -> Tensor:
-    """The targets with every leading axis of the scores, [..., B]; the one place where shapes meet.
+def aligned_targets(scores: Tensor, targets: Tensor) -> Tensor:
+    """The targets with every leading axis of the scores, [..., B]; the only place where the two shapes are compared.
 
     Raises:
-        ValueError: the targets have another number of rows, or an axis too many.
+        ValueError: the targets have a different number of rows, or too many axes.
     """
     rows = (*scores.shape[:-2], scores.shape[-1])
     if targets.shape == rows:
@@ -73,12 +91,12 @@ def sigmoid(scores: Tensor) -> Tensor:
 
 
 def identity(scores: Tensor) -> Tensor:
-    """The scores themselves: a number, or for a class 0 and 1 as if they were numbers."""
+    """The scores themselves: a number, or the classes 0 and 1 treated as numbers."""
     return scores
 
 
 def margin(scores: Tensor) -> Tensor:
-    """The scores themselves: on which side of the boundary a row lies, and how far; no probabilities."""
+    """The scores themselves: the side of the boundary on which a row lies, and its distance; not probabilities."""
     return scores
 
 
@@ -87,43 +105,35 @@ def exp(scores: Tensor) -> Tensor:
     return torch.exp(scores)
 
 
-LINKS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
-    "softmax": softmax,
-    "sigmoid": sigmoid,
-    "identity": identity,
-    "margin": margin,
-    "exp": exp,
+LINKS: Final[Mapping[str, LinkFunction]] = {
+    "softmax": LinkFunction(softmax, gives_probabilities=True),
+    "sigmoid": LinkFunction(sigmoid, gives_probabilities=True),
+    "identity": LinkFunction(identity, threshold=0.5),  # the score was fitted to 0 and 1: the threshold is midway
+    "margin": LinkFunction(margin),
+    "exp": LinkFunction(exp, threshold=None),
 }
-
-_PROBABILITY_LINKS: Final = frozenset({"softmax", "sigmoid"})
-
-# Above which score a row belongs to class 1, where one score decides. A score that was fitted to 0 and 1 is cut midway.
-_THRESHOLDS: Final[Mapping[str, float]] = {"softmax": 0.0, "sigmoid": 0.0, "margin": 0.0, "identity": 0.5}
 
 
 def decide(scores: Tensor, link: str) -> Tensor:
-    """The class that the scores [..., C, B] decide for, [..., B]; a score at the threshold is class 0, a tie the first.
+    """Return the predicted class of every row, [..., B]; at the threshold it is class 0, and of equal scores the first.
 
     Args:
         scores: [..., C, B]; C = 1 for a binary task on one score.
-        link: a key of LINKS, not `exp`.
+        link: a key of LINKS, of a link with a threshold.
     """
     if scores.shape[-2] == 1:
-        return (scores.squeeze(-2) > _THRESHOLDS[link]).long()
+        threshold = LINKS[link].threshold
+        assert threshold is not None
+        return (scores.squeeze(-2) > threshold).long()
     if scores.shape[-2] == 2:
         return (scores[..., 1, :] > scores[..., 0, :]).long()
-    # Not argmax, which along any but the last axis takes six times as long.
+    # Not argmax: along any axis but the last it takes six times as long.
     return scores.max(-2).indices
 
 
-def gives_probabilities(link: str) -> bool:
-    """Whether the link makes probabilities of the scores."""
-    return link in _PROBABILITY_LINKS
-
-
 def probabilities(scores: Tensor, link: str) -> Tensor | None:
-    """The probability of every class, [..., C, B], two rows for one score; None where the link gives none."""
-    if not gives_probabilities(link):
+    """The probability of every class, [..., C, B], two rows for one score; None if the link gives no probabilities."""
+    if not LINKS[link].gives_probabilities:
         return None
-    predicted = LINKS[link](scores)
+    predicted = LINKS[link].function(scores)
     return torch.cat([1.0 - predicted, predicted], -2) if scores.shape[-2] == 1 else predicted

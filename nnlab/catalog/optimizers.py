@@ -1,39 +1,39 @@
-"""Optimizers: update rules that move many runs at once, each with its own rate, in place.
+"""Optimizers: update rules that move many runs at once, each with its own learning rate, in place.
 
 Shapes: R runs. `p` and `g` are one parameter of R runs and its gradient, [R, ...]; `lr` is [R, 1, ...], in the dtype of
-`p`. `step` counts updates from 1. A rule may overwrite `g`, which saves a temporary: memory is what an update costs.
+`p`. `step` counts updates from 1. A rule may overwrite `g`, which saves a temporary: memory traffic is the cost of an update.
 
-A number among the keys is one float for every run, or a tensor shaped as `lr` with each run's own, in the dtype of
-`p` or in float64. The float 0.0 skips its term altogether. Which of the two it is must never hang on a run's company.
+A number among the keys is one float for all runs, or a tensor of the shape of `lr` with a number for each run, in the dtype
+of `p` or in float64. The float 0.0 skips its term altogether. Which of the two it is must not depend on the runs beside it.
 
-`state` starts empty; a rule makes what it needs at the first step, with the strides of `p`, under PyTorch's names;
-`scratch` carries nothing from step to step. Every tensor in it has the run axis first.
+`state` starts empty. A rule adds the tensors that it needs at the first step, with the strides of `p`, under PyTorch's names;
+`scratch` carries nothing from one step to the next. Every tensor in `state` has the run axis first.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from nnlab.catalog.custom import is_custom
 from nnlab.catalog.entry import find, key_values
-from nnlab.catalog.own_optimizers import own_optimizer_keys
+from nnlab.catalog.own_optimizers import own_optimizer, own_optimizer_stand_in
+from nnlab.catalog.stability_limits import sgd_limit
+from nnlab.catalog.torch_lion import torch_lion
 from nnlab.catalog.updates import (
-    State as State,
-)
-from nnlab.catalog.updates import (
+    State,
     add_decay,
     add_multiple,
     average,
     average_square,
+    cast_like,
+    cast_tensor_like,
     decay,
-    held,
     is_used,
     power,
     power_of,
-    rounded,
-    rounded_tensor,
+    state_tensors,
     zeros,
 )
 from nnlab.core.errors import UsageError
@@ -41,7 +41,7 @@ from nnlab.core.lazy import lazy
 from nnlab.core.spelling import mention, with_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import torch
     from torch import Tensor
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from nnlab.core.kinds import Flag, Value
     from nnlab.core.spec import Spec
 
-    # The names are the kinds that a person's text is checked by; to a rule each is one number, or every run's own.
+    # The names are the kinds by which a person's text is parsed; to a rule each is one number, or one number per run.
     Fraction: TypeAlias = Hyper
     NonNegative: TypeAlias = Hyper
     Numbers: TypeAlias = tuple[Hyper, ...]
@@ -72,9 +72,9 @@ def sgd(
 ) -> None:
     """p <- p - lr b, where b <- momentum b + (1 - dampening) g, and the first b is the first g.
 
-    nesterov: p <- p - lr (g + momentum b). weight_decay L: g + L p stands for g.
+    nesterov: p <- p - lr (g + momentum b). weight_decay L: g + L p replaces g.
 
-    Source: Polyak 1964; Sutskever et al. 2013, with the rate outside the sum as PyTorch has it.
+    Source: Polyak 1964; Sutskever et al. 2013, with the rate outside the sum as in PyTorch.
     """
     add_decay(g, p, weight_decay)
     if is_used(momentum):
@@ -83,7 +83,7 @@ def sgd(
             buffer = state["momentum_buffer"] = zeros(p).copy_(g)
         else:
             if is_used(dampening):
-                g.mul_(rounded(1 - dampening, p))
+                g.mul_(cast_like(p, 1 - dampening))
             add_multiple(g, buffer, momentum, out=buffer)
         if nesterov:
             add_multiple(g, buffer, momentum, out=g)
@@ -106,7 +106,7 @@ def adam(
 ) -> None:
     """p <- p - lr m' / (sqrt(v') + eps): m and v average g and g^2; m' = m / (1 - betas[0]^step), v' likewise.
 
-    amsgrad: the largest v so far stands for v. weight_decay L: g + L p stands for g, and so is divided by sqrt(v') too.
+    amsgrad: the largest v so far replaces v. weight_decay L: g + L p replaces g, so the decay is divided by sqrt(v') too.
 
     Source: Kingma and Ba 2015, algorithm 1; Reddi et al. 2018 (amsgrad).
     """
@@ -149,22 +149,22 @@ def rmsprop(
 ) -> None:
     """p <- p - lr g / (sqrt(v) + eps), where v <- alpha v + (1 - alpha) g^2.
 
-    centered: v less the square of g's own average. momentum: p <- p - lr b, b <- momentum b + g / (sqrt(v) + eps).
+    centered: v minus the square of the average of g replaces v. momentum: p <- p - lr b, b <- momentum b + g / (sqrt(v) + eps).
 
     Source: Tieleman and Hinton 2012, lecture 6.5; Graves 2013, eq. 38 to 45 (centered).
     """
     add_decay(g, p, weight_decay)
-    square_avg, scratch = held(state, p, "square_avg", "scratch")
+    square_avg, scratch = state_tensors(state, p, "square_avg", "scratch")
     average_square(square_avg, g, alpha)
     if centered:
-        (grad_avg,) = held(state, p, "grad_avg")
+        (grad_avg,) = state_tensors(state, p, "grad_avg")
         average(grad_avg, g, alpha)
         torch.addcmul(square_avg, grad_avg, grad_avg, value=-1, out=scratch).sqrt_()
     else:
         torch.sqrt(square_avg, out=scratch)
-    g.div_(scratch.add_(rounded(eps, p)))
+    g.div_(scratch.add_(cast_like(p, eps)))
     if is_used(momentum):
-        (buffer,) = held(state, p, "momentum_buffer")
+        (buffer,) = state_tensors(state, p, "momentum_buffer")
         g = add_multiple(g, buffer, momentum, out=buffer)
     p.addcmul_(g, lr, value=-1)
 
@@ -186,14 +186,14 @@ def adagrad(
     Source: Duchi et al. 2011, fig. 1, diagonal.
     """
     add_decay(g, p, weight_decay)
-    total, scratch = state.get("sum"), *held(state, p, "scratch")
+    total, scratch = state.get("sum"), *state_tensors(state, p, "scratch")
     if total is None:
-        total = state["sum"] = zeros(p).add_(rounded(initial_accumulator_value, p))
+        total = state["sum"] = zeros(p).add_(cast_like(p, initial_accumulator_value))
     total.addcmul_(g, g)
     torch.sqrt(total, out=scratch)
-    g.div_(scratch.add_(rounded(eps, p)))
+    g.div_(scratch.add_(cast_like(p, eps)))
     rate = lr / (1 + (step - 1) * lr_decay) if is_used(lr_decay) else lr
-    p.addcmul_(g, rounded_tensor(rate, p), value=-1)
+    p.addcmul_(g, cast_tensor_like(p, rate), value=-1)
 
 
 def adadelta(
@@ -207,13 +207,13 @@ def adadelta(
     eps: NonNegative = 1e-6,
     weight_decay: NonNegative = 0.0,
 ) -> None:
-    """p <- p - lr d, where d = g sqrt(u + eps) / sqrt(v + eps): v averages g^2, u the d^2 of earlier steps.
+    """p <- p - lr d, where d = g sqrt(u + eps) / sqrt(v + eps): v averages g^2, u averages d^2 over the earlier steps.
 
-    Source: Zeiler 2012, algorithm 1; there lr is 1, as it is by default in PyTorch (nnlab's --lr is 0.1).
+    Source: Zeiler 2012, algorithm 1; there lr is 1, which is also PyTorch's default (nnlab's is 0.1).
     """
     add_decay(g, p, weight_decay)
-    square_avg, acc_delta, scratch = held(state, p, "square_avg", "acc_delta", "scratch")
-    added = rounded(eps, p)
+    square_avg, acc_delta, scratch = state_tensors(state, p, "square_avg", "acc_delta", "scratch")
+    added = cast_like(p, eps)
     average_square(square_avg, g, rho)
     g.div_(torch.add(square_avg, added, out=scratch).sqrt_())
     g.mul_(torch.add(acc_delta, added, out=scratch).sqrt_())
@@ -234,10 +234,10 @@ def nadam(
     momentum_decay: NonNegative = 4e-3,
     decoupled_weight_decay: Flag = False,
 ) -> None:
-    """adam with Nesterov's look ahead: m' = mu[t+1] m / (1 - M[t+1]) + (1 - mu[t]) g / (1 - M[t]).
+    """adam with Nesterov's look-ahead: m' = mu[t+1] m / (1 - M[t+1]) + (1 - mu[t]) g / (1 - M[t]).
 
-    mu[t] = betas[0] (1 - 0.96^(t momentum_decay) / 2), M[t] = mu[1] ... mu[t]. M is held in float32 even for float64
-    parameters, because PyTorch's is: this is a step of PyTorch's to the last digits, not of the paper's.
+    mu[t] = betas[0] (1 - 0.96^(t momentum_decay) / 2), M[t] = mu[1] ... mu[t]. M is kept in float32 even for float64
+    parameters, as in PyTorch: the step equals PyTorch's to the last digits, not the paper's.
 
     Source: Dozat 2016.
     """
@@ -245,7 +245,7 @@ def nadam(
         decay(p, lr, weight_decay)
     else:
         add_decay(g, p, weight_decay)
-    exp_avg, exp_avg_sq, scratch = held(state, p, "exp_avg", "exp_avg_sq", "scratch")
+    exp_avg, exp_avg_sq, scratch = state_tensors(state, p, "exp_avg", "exp_avg_sq", "scratch")
     average(exp_avg, g, betas[0])
     average_square(exp_avg_sq, g, betas[1])
     mu, mu_next = (betas[0] * (1 - 0.5 * power_of(0.96, at * momentum_decay)) for at in (step, step + 1))
@@ -253,9 +253,9 @@ def nadam(
     product.mul_(mu if isinstance(mu, float) else mu.to(torch.float32))
     product_here = product.to(torch.promote_types(lr.dtype, torch.float32))
     scale = (1 - power(betas[1], step)) ** 0.5
-    torch.sqrt(exp_avg_sq, out=scratch).add_(rounded(eps * scale, p))
-    g.mul_(rounded(lr * ((1 - mu) * scale / (1 - product_here)), p))
-    g.addcmul_(exp_avg, rounded_tensor(lr * (mu_next * scale / (1 - product_here * mu_next)), p))
+    torch.sqrt(exp_avg_sq, out=scratch).add_(cast_like(p, eps * scale))
+    g.mul_(cast_like(p, lr * ((1 - mu) * scale / (1 - product_here))))
+    g.addcmul_(exp_avg, cast_tensor_like(p, lr * (mu_next * scale / (1 - product_here * mu_next))))
     p.addcdiv_(g, scratch, value=-1)
 
 
@@ -271,7 +271,7 @@ def radam(
     weight_decay: NonNegative = 0.0,
     decoupled_weight_decay: Flag = False,
 ) -> None:
-    """adam times r, the rectification of the variance of 1 / sqrt(v'); p <- p - lr m' while r is not defined.
+    """adam's step times r, which rectifies the variance of 1 / sqrt(v'); p <- p - lr m' as long as r is not defined.
 
     rho = rho_inf - 2 step betas[1]^step / (1 - betas[1]^step), rho_inf = 2 / (1 - betas[1]) - 1; r is defined where
     rho > 5, and r^2 = (rho - 4)(rho - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho).
@@ -282,19 +282,19 @@ def radam(
         decay(p, lr, weight_decay)
     else:
         add_decay(g, p, weight_decay)
-    exp_avg, exp_avg_sq = held(state, p, "exp_avg", "exp_avg_sq")
+    exp_avg, exp_avg_sq = state_tensors(state, p, "exp_avg", "exp_avg_sq")
     average(exp_avg, g, betas[0])
     average_square(exp_avg_sq, g, betas[1])
     rectified, factor = _rectification(betas[1], power(betas[1], step), step)
     rate = lr / (1 - power(betas[0], step))
     if rectified is False:
-        p.addcmul_(exp_avg, rounded_tensor(rate, p), value=-1)
+        p.addcmul_(exp_avg, cast_tensor_like(p, rate), value=-1)
         return
-    torch.sqrt(exp_avg_sq, out=g).add_(rounded(eps, p))
+    torch.sqrt(exp_avg_sq, out=g).add_(cast_like(p, eps))
     if not isinstance(rectified, bool):
         g.masked_fill_(~rectified, 1.0)
     torch.div(exp_avg, g, out=g)
-    p.addcmul_(g, rounded_tensor(rate * factor, p), value=-1)
+    p.addcmul_(g, cast_tensor_like(p, rate * factor), value=-1)
 
 
 def lion(
@@ -309,55 +309,55 @@ def lion(
 ) -> None:
     """p <- p - lr (sign(betas[0] m + (1 - betas[0]) g) + weight_decay p), then m <- betas[1] m + (1 - betas[1]) g.
 
-    Every entry moves by lr, whatever its gradient's size: rates a third to a tenth of adam's serve.
+    Every entry moves by lr, whatever the size of its gradient: use rates a third to a tenth of adam's.
 
     Source: Chen et al. 2023, algorithm 2.
     """
     decay(p, lr, weight_decay)
-    exp_avg, scratch = held(state, p, "exp_avg", "scratch")
-    torch.lerp(exp_avg, g, rounded(1 - betas[0], p), out=scratch)
+    exp_avg, scratch = state_tensors(state, p, "exp_avg", "scratch")
+    torch.lerp(exp_avg, g, cast_like(p, 1 - betas[0]), out=scratch)
     p.addcmul_(scratch.sign_(), lr, value=-1)
     average(exp_avg, g, betas[1])
 
 
 def clip_norm_(grads: list[Tensor], max_norm: Tensor) -> None:
-    """Scale each run's gradient, all parameters together, to a Euclidean norm of at most its `max_norm`, in place.
+    """Scale each run's gradient in place, so that its Euclidean norm over all parameters is at most the run's `max_norm`.
 
     The factor is min(1, max_norm / (norm + 1e-6)), as in torch.nn.utils.clip_grad_norm_.
 
     Args:
-        grads: [R, ...] each.
+        grads: the gradient of each parameter, [R, ...].
         max_norm: [R], above 0; inf leaves a run as it is.
 
     Source: Pascanu et al. 2013, algorithm 1.
     """
-    # The parameters' axis last: a run alone is then summed in the order that it is summed in with company.
-    norms = torch.stack([_norm_of_each(g) for g in grads], dim=1)
+    # The parameters' axis is last, so that a run is summed in the same order alone and beside others.
+    norms = torch.stack([_norms(g) for g in grads], dim=1)
     factor = (max_norm / (torch.linalg.vector_norm(norms, dim=1) + 1e-6)).clamp_(max=1.0)
     for g in grads:
         g.mul_(factor.view(-1, *(1,) * (g.ndim - 1)))
 
 
-def _norm_of_each(g: Tensor) -> Tensor:
-    """[R]; of single numbers their size (without dimensions PyTorch takes the norm over all)."""
+def _norms(g: Tensor) -> Tensor:
+    """The norm of each run, [R]; for one number per run its absolute value (without dims PyTorch takes the norm of all runs)."""
     return torch.linalg.vector_norm(g, dim=tuple(range(1, g.ndim))) if g.ndim > 1 else g.abs()
 
 
 def _adam_step(
     p: Tensor, g: Tensor, state: State, step: int, lr: Tensor, *, betas: Numbers, eps: Hyper, amsgrad: bool
 ) -> None:
-    """lr m' / (sqrt(v') + eps) with both corrections folded into the rate and eps: one pass over memory less each."""
-    exp_avg, exp_avg_sq = held(state, p, "exp_avg", "exp_avg_sq")
+    """p <- p - lr m' / (sqrt(v') + eps), with both corrections folded into lr and eps: each saves a pass over memory."""
+    exp_avg, exp_avg_sq = state_tensors(state, p, "exp_avg", "exp_avg_sq")
     average(exp_avg, g, betas[0])
     average_square(exp_avg_sq, g, betas[1])
     if amsgrad:
-        (largest,) = held(state, p, "max_exp_avg_sq")
+        (largest,) = state_tensors(state, p, "max_exp_avg_sq")
         exp_avg_sq = torch.maximum(largest, exp_avg_sq, out=largest)
     scale = (1 - power(betas[1], step)) ** 0.5
     correction = 1 - power(betas[0], step)
-    torch.sqrt(exp_avg_sq, out=g).add_(rounded(eps * scale, p))
+    torch.sqrt(exp_avg_sq, out=g).add_(cast_like(p, eps * scale))
     torch.div(exp_avg, g, out=g)
-    p.addcmul_(g, rounded_tensor(lr * (scale / correction), p), value=-1)
+    p.addcmul_(g, cast_tensor_like(p, lr * (scale / correction)), value=-1)
 
 
 def fused_adam(
@@ -376,7 +376,7 @@ def fused_adam(
 
     Args:
         kernel: its name in torch.
-        parameters, gradients, averages, squares: of the run, in one order.
+        parameters, gradients, averages, squares: the run's tensors, in the same order.
         steps: the number of the step, from 1, for each parameter.
         lr, betas, values: the run's numbers.
     """
@@ -388,7 +388,7 @@ def fused_adam(
 
 
 def _rectification(beta2: Hyper, beta2_power: Hyper, step: int) -> tuple[bool | Tensor, Hyper]:
-    """Where RAdam's r is defined, and what it makes of the rate: a factor sqrt(1 - betas[1]^step) r there, else 1."""
+    """True where RAdam's r is defined, and the factor on the rate: sqrt(1 - betas[1]^step) r there, else 1."""
     rho_inf = 2 / (1 - beta2) - 1
     rho = rho_inf - 2 * step * beta2_power / (1 - beta2_power)
     is_defined = rho > 5
@@ -403,66 +403,122 @@ def _rectification(beta2: Hyper, beta2_power: Hyper, step: int) -> tuple[bool | 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A row of OPTIMIZERS.
+    """A row of OPTIMIZERS. It has a reference, which the rule must equal: either `torch_class` or `reference`.
 
     Attributes:
         function: the update rule.
-        torch_class: PyTorch's own, in torch.optim; None where it has none.
-        state: the tensors as large as the parameter that the rule may hold, for an estimate of memory.
+        torch_class: name of the class in `torch.optim` that is the reference.
+        reference: if `torch.optim` has no such class, `reference(parameters, lr=..., **keys)` returns an optimizer that is.
+        fused: the same rule on all parameters of one run at once, if PyTorch has a kernel for it.
+        state: the names of the tensors as large as the parameter that the rule may keep, to estimate memory.
+        stability_limit: `stability_limit(keys, largest_curvature)`: the rate above which the rule diverges on a quadratic; None
+            if theory gives none.
         source: who proposed it.
-        decouples_decay: weight decay shrinks the parameter itself instead of being added to the gradient.
-        fused: the same rule on all parameters of one run at once, where PyTorch has a kernel for it.
     """
 
     function: Callable[..., None]
-    torch_class: str | None
-    state: tuple[str, ...]
-    source: str
-    decouples_decay: bool = False
+    _: KW_ONLY
+    torch_class: str | None = None
+    reference: Callable[..., torch.optim.Optimizer] | None = None
     fused: Callable[..., None] | None = None
+    state: tuple[str, ...] = ()
+    stability_limit: Callable[[Mapping[str, Value | None], float], float | None] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        assert (self.torch_class is None) != (self.reference is None), "a row names one reference"
+
+    def reference_optimizer(
+        self, parameters: Iterable[Tensor], *, lr: float, values: Mapping[str, Value | None]
+    ) -> torch.optim.Optimizer:
+        """The reference on the parameters of one run.
+
+        Args:
+            parameters: the parameters to train.
+            lr: the learning rate.
+            values: from `optimizer_values`.
+        """
+        if self.reference is not None:
+            return self.reference(parameters, lr=lr, **values)
+        assert self.torch_class is not None
+        optimizer_class: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, self.torch_class)
+        return optimizer_class(parameters, lr=lr, **values)
 
 
 OPTIMIZERS: Final[Mapping[str, Optimizer]] = {
-    "sgd": Optimizer(sgd, "SGD", ("momentum_buffer",), "Robbins and Monro 1951; Polyak 1964"),
+    "sgd": Optimizer(
+        sgd,
+        torch_class="SGD",
+        state=("momentum_buffer",),
+        stability_limit=sgd_limit,
+        source="Robbins and Monro 1951; Polyak 1964",
+    ),
     "adam": Optimizer(
         adam,
-        "Adam",
-        ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
-        "Kingma and Ba 2015",
+        torch_class="Adam",
         fused=partial(fused_adam, "_fused_adam_"),
+        state=("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+        source="Kingma and Ba 2015",
     ),
     "adamw": Optimizer(
         adamw,
-        "AdamW",
-        ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
-        "Loshchilov and Hutter 2019",
-        decouples_decay=True,
+        torch_class="AdamW",
         fused=partial(fused_adam, "_fused_adamw_"),
+        state=("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+        source="Loshchilov and Hutter 2019",
     ),
     "rmsprop": Optimizer(
-        rmsprop, "RMSprop", ("square_avg", "scratch", "grad_avg", "momentum_buffer"), "Tieleman and Hinton 2012"
+        rmsprop,
+        torch_class="RMSprop",
+        state=("square_avg", "scratch", "grad_avg", "momentum_buffer"),
+        source="Tieleman and Hinton 2012",
     ),
-    "adagrad": Optimizer(adagrad, "Adagrad", ("sum", "scratch"), "Duchi et al. 2011"),
-    "adadelta": Optimizer(adadelta, "Adadelta", ("square_avg", "acc_delta", "scratch"), "Zeiler 2012"),
-    "nadam": Optimizer(nadam, "NAdam", ("exp_avg", "exp_avg_sq", "scratch"), "Dozat 2016"),
-    "radam": Optimizer(radam, "RAdam", ("exp_avg", "exp_avg_sq"), "Liu et al. 2020"),
-    "lion": Optimizer(lion, None, ("exp_avg", "scratch"), "Chen et al. 2023", decouples_decay=True),
+    "adagrad": Optimizer(
+        adagrad,
+        torch_class="Adagrad",
+        state=("sum", "scratch"),
+        source="Duchi et al. 2011",
+    ),
+    "adadelta": Optimizer(
+        adadelta,
+        torch_class="Adadelta",
+        state=("square_avg", "acc_delta", "scratch"),
+        source="Zeiler 2012",
+    ),
+    "nadam": Optimizer(
+        nadam,
+        torch_class="NAdam",
+        state=("exp_avg", "exp_avg_sq", "scratch"),
+        source="Dozat 2016",
+    ),
+    "radam": Optimizer(
+        radam,
+        torch_class="RAdam",
+        state=("exp_avg", "exp_avg_sq"),
+        source="Liu et al. 2020",
+    ),
+    "lion": Optimizer(
+        lion,
+        reference=torch_lion,
+        state=("exp_avg", "scratch"),
+        source="Chen et al. 2023",
+    ),
 }
 
 
 def optimizer_named(spec: Spec, *, what: str = mention("optimizer")) -> Optimizer:
-    """The optimizer that `spec` names: of the table, or a person's own torch.optim.Optimizer.
+    """The optimizer that `spec` names: a row of the table, or one made for a person's own torch.optim.Optimizer.
 
     Raises:
         UsageError: no such name, file or class.
     """
     if is_custom(spec.name):
-        return Optimizer(own_optimizer_keys(spec.name), None, (), "")
+        return Optimizer(own_optimizer_stand_in(spec.name), reference=partial(own_optimizer, spec.name))
     return find(OPTIMIZERS, spec, what=what)
 
 
 def optimizer_values(spec: Spec, *, what: str = mention("optimizer")) -> dict[str, Value | None]:
-    """Every key of the optimizer that `spec` names, with its value; knows no torch.
+    """Every key of the optimizer that `spec` names, with its value; does not load torch.
 
     Raises:
         UsageError: an unknown name or key, betas that are not two numbers from 0 to below 1, nesterov without momentum
@@ -475,9 +531,9 @@ def optimizer_values(spec: Spec, *, what: str = mention("optimizer")) -> dict[st
             f"{with_value(what, f'{spec.name}:betas')} takes two numbers from 0 to below 1, such as 0.9x0.999,"
             f" not {spec.option('betas')!r}."
         )
-    if spec.name in OPTIMIZERS and values.get("nesterov") and (not values["momentum"] or values["dampening"]):
+    if not is_custom(spec.name) and values.get("nesterov") and (not values["momentum"] or values["dampening"]):
         raise UsageError(
-            f"{what} {str(spec)!r}: nesterov needs a momentum above 0 and no dampening,"
+            f"{with_value(what, spec)}: nesterov needs a momentum above 0 and no dampening,"
             " as in sgd:momentum=0.9:nesterov=true."
         )
     return values

@@ -1,4 +1,4 @@
-"""The keys of a person's own class or function, read from its signature in plain Python."""
+"""The keys of a person's own class or function, read from its signature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 from nnlab.core.errors import UsageError
 
-# Kinds of value, by how a signature names their type.
+# The kind of value for each spelling of a type in a signature.
 _KINDS: Final = {
     "float": "Number",
     "int": "Whole",
@@ -25,22 +25,24 @@ _KINDS: Final = {
 _SHOWN: Final = ("float", "int", "bool", "str", "tuple[int, ...]", "tuple[float, ...]")
 
 
-def parameters_by_name(theirs: Callable[..., Any], *, what: str) -> dict[str, inspect.Parameter]:
-    """What it can be called with, by keyword.
+def parameters_by_name(function: Callable[..., Any], *, what: str) -> dict[str, inspect.Parameter]:
+    """The parameters that a person's class or function accepts by keyword.
 
     Raises:
-        UsageError: it takes something by position alone.
+        UsageError: a positional-only parameter.
     """
-    found = inspect.signature(theirs).parameters.values()
+    found = inspect.signature(function).parameters.values()
     for parameter in found:
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
-            raise UsageError(f"{what} is called by keywords, and takes {parameter.name!r} by position alone.")
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {parameter.name: parameter for parameter in found if parameter.kind in named}
+            raise UsageError(
+                f"{what} is called with keywords, but its parameter {parameter.name!r} is positional-only."
+            )
+    keyword_kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {parameter.name: parameter for parameter in found if parameter.kind in keyword_kinds}
 
 
 def type_of(parameter: inspect.Parameter) -> str:
-    """The type of a parameter as its annotation names it, or else its default."""
+    """The type of a parameter, as spelled in its annotation or, without one, taken from its default."""
     annotation, default = parameter.annotation, parameter.default
     if annotation is not inspect.Parameter.empty:
         is_class = isinstance(annotation, type) and not get_args(annotation)
@@ -51,28 +53,30 @@ def type_of(parameter: inspect.Parameter) -> str:
     return type(default).__name__
 
 
-def as_keys(taken: Collection[inspect.Parameter], *, what: str, given: Collection[str]) -> list[inspect.Parameter]:
-    """The parameters as keys of a specification: keyword-only, annotated with the kind that reads their text.
+def key_parameters(
+    parameters: Collection[inspect.Parameter], *, what: str, given: Collection[str]
+) -> list[inspect.Parameter]:
+    """The parameters as keys of a specification: keyword-only, annotated with the kind that parses their text.
 
-    One of which nothing says how to read it stays at its default, and is no key.
+    A parameter with a default and of a type that no kind parses keeps its default and is not a key.
 
     Args:
-        taken: all that can be given by keyword.
-        what: whose they are, in the user's spelling.
-        given: names that are handed over, and are no keys.
+        parameters: all parameters that can be passed by keyword.
+        what: the mention of the setting that names their function.
+        given: names of the parameters that nnlab passes, which are not keys.
 
     Raises:
-        UsageError: a parameter without default that nothing says how to read.
+        UsageError: a parameter without a default, of a type that no kind parses.
     """
-    return [_key(parameter, what, given) for parameter in taken if parameter.name not in given]
+    return [_key_parameter(parameter, what, given) for parameter in parameters if parameter.name not in given]
 
 
-def _key(parameter: inspect.Parameter, what: str, given: Collection[str]) -> inspect.Parameter:
+def _key_parameter(parameter: inspect.Parameter, what: str, given: Collection[str]) -> inspect.Parameter:
     kind = _KINDS.get(type_of(parameter))
     if kind is None and parameter.default is inspect.Parameter.empty:
         raise UsageError(
-            f"{what} takes {parameter.name!r}, and nothing says how to read it. Annotate it with one of "
-            f"{', '.join(_SHOWN)}. What is handed over is named {', '.join(given)}."
+            f"{what} takes {parameter.name!r}, but its type is missing or can't be read from text. Annotate it with one of "
+            f"{', '.join(_SHOWN)}. nnlab itself passes {', '.join(given)}."
         )
     default = tuple(parameter.default) if isinstance(parameter.default, list) else parameter.default
     return inspect.Parameter(

@@ -1,10 +1,10 @@
-"""The rate of every step of a run, before it runs: PyTorch's own schedulers, driven once on an optimizer of one number.
+"""The learning rate of every step of a run, computed before it runs by stepping PyTorch's own scheduler.
 
-Shapes: T steps. Tables are float64 on the CPU. They are made once and shared, so nobody writes into one.
+Shapes: T steps. Tables are float64 on the CPU. They are computed once and shared, so they must not be modified.
 
-Warm-up multiplies the schedule by a straight line from above 0 to 1. It is PyTorch's LinearLR; SequentialLR could not
-join the two, since it steps all its parts at one pace, and warm-up counts steps where most schedules count epochs. So a
-schedule's epochs are the run's epochs, whether or not it warms up, and a schedule that ends with the run still does.
+Warm-up multiplies the schedule by a straight line from above 0 to 1. It is PyTorch's LinearLR. SequentialLR could not join
+the two: it steps all its parts equally often, but warm-up counts steps where most schedules count epochs. So a schedule's
+epochs are the run's epochs with and without warm-up, and a schedule that ends with the run still does.
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ def lr_table(spec: Spec, *, lr: float, epochs: int, steps: int, steps_per_epoch:
     """The rate of each step [T], warm-up included.
 
     Args:
-        spec: the schedule; not one that listens.
-        lr: the optimizer's rate, the peak in `one_cycle` and `cyclic`.
-        epochs: passes over the training part, the last one perhaps cut short.
-        steps: all steps of the run, T.
-        steps_per_epoch: batches of a pass.
-        warmup: steps of warm-up; the first full rate is that of step `warmup`, counted from 0.
+        spec: the schedule; not one that listens to the validation loss.
+        lr: the optimizer's rate; the peak in `one_cycle` and `cyclic`.
+        epochs: passes over the training part; the last one may be cut short.
+        steps: the number of steps of the run, T.
+        steps_per_epoch: batches of one pass.
+        warmup: steps of warm-up; the first step at the full rate is step `warmup`, counted from 0.
 
     Raises:
-        UsageError: a key that PyTorch refuses, or a rate that is negative or not finite.
+        UsageError: a key that PyTorch rejects, or a rate that is negative or not finite.
     """
-    if spec.name == "none" and not spec.options:
-        # Without PyTorch's classes, whose first optimizer takes a second to load.
+    schedule_values(spec)
+    if find(SCHEDULES, spec, what=mention("schedule")).is_constant:
+        # Without PyTorch's classes: the first optimizer takes a second to load.
         rates = torch.full((steps,), lr, dtype=torch.float64)
     else:
-        rates, _ = _traced(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))
+        rates, _ = _rates_and_momenta(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))
     return rates * warmup_factors(steps, warmup) if warmup else rates
 
 
 def momentum_table(spec: Spec, *, lr: float, epochs: int, steps: int, steps_per_epoch: int) -> Tensor | None:
-    """The momentum (Adam's first beta) of each step [T]; None where the schedule does not cycle it."""
+    """The momentum (Adam's first beta) of each step [T]; None if the schedule does not cycle it."""
     if not schedule_values(spec).get("cycle_momentum"):
         return None
-    return _traced(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))[1]
+    return _rates_and_momenta(spec, Budget(epochs, steps_per_epoch, lr, max_steps=steps))[1]
 
 
 class Plateau:
@@ -70,13 +71,13 @@ class Plateau:
         return float(self._scheduler.get_last_lr()[0])
 
     def step(self, val_loss: float) -> None:
-        """Hear the validation loss at the end of an epoch."""
+        """Update the rate by the validation loss at the end of an epoch."""
         self._scheduler.step(val_loss)
 
 
 def plateau(spec: Spec, *, lr: float) -> Plateau:
-    """The listener that `spec` names, at its first rate."""
-    scheduler = scheduler_on(_optimizer(lr), spec, Budget(epochs=1, steps_per_epoch=1, lr=lr))
+    """The scheduler that `spec` names, which listens to the validation loss, before the first epoch."""
+    scheduler = scheduler_on(_rate_holder(lr), spec, Budget(epochs=1, steps_per_epoch=1, lr=lr))
     assert isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
     return Plateau(scheduler)
 
@@ -85,42 +86,42 @@ def scheduler_on(optimizer: Optimizer, spec: Spec, budget: Budget) -> LRSchedule
     """PyTorch's scheduler that `spec` names, on `optimizer`.
 
     Raises:
-        UsageError: a name, key or value that is not accepted, by this program or by PyTorch.
+        UsageError: a name, key or value that this program or PyTorch does not accept.
     """
     row = find(SCHEDULES, spec, what=mention("schedule"))
     values = schedule_values(spec)
     try:
         return row.function(optimizer, budget, **values)
     except ValueError as refused:
-        raise UsageError(f"{mention('schedule', spec)}: PyTorch's {row.torch_class} says: {refused}") from None
+        raise UsageError(f"{mention('schedule', spec)}: PyTorch's {row.torch_class} reports: {refused}") from None
 
 
 @lru_cache(maxsize=64)
 def warmup_factors(steps: int, warmup: int) -> Tensor:
-    """What warm-up multiplies the rates by [T]: (t + 1) / (warmup + 1) at step t below `warmup`, then 1."""
+    """The factors of warm-up on the rates [T]: (t + 1) / (warmup + 1) at steps t < `warmup`, then 1."""
     factors = torch.ones(steps, dtype=torch.float64)
     if warmup:
-        scheduler = torch.optim.lr_scheduler.LinearLR(_optimizer(1.0), 1 / (warmup + 1), 1.0, total_iters=warmup)
+        scheduler = torch.optim.lr_scheduler.LinearLR(_rate_holder(1.0), 1 / (warmup + 1), 1.0, total_iters=warmup)
         rising = min(warmup, steps)
-        factors[:rising] = _driven(scheduler, rising)[0]
+        factors[:rising] = _step_through(scheduler, rising)[0]
     return factors
 
 
 @lru_cache(maxsize=256)
-def _traced(spec: Spec, budget: Budget) -> tuple[Tensor, Tensor]:
+def _rates_and_momenta(spec: Spec, budget: Budget) -> tuple[Tensor, Tensor]:
     """Rates and momenta of all steps, before warm-up."""
     row = find(SCHEDULES, spec, what=mention("schedule"))
     if row.listens:
         raise UsageError(
-            f"{mention('schedule', spec)} listens to the validation loss: without training it has no rates."
+            f"{mention('schedule', spec)} listens to the validation loss, so it has no rates without training."
         )
-    scheduler = scheduler_on(_optimizer(budget.lr), spec, budget)
+    scheduler = scheduler_on(_rate_holder(budget.lr), spec, budget)
     steps_per_tick = budget.steps_per_epoch if row.per == "epoch" else 1
     try:
-        ticks = _driven(scheduler, -(-budget.steps // steps_per_tick))
+        ticks = _step_through(scheduler, -(-budget.steps // steps_per_tick))
     except ValueError as refused:
         after = f"{mention('schedule', spec)} within {budget.steps} steps"
-        raise UsageError(f"{after}: PyTorch's {row.torch_class} says: {refused}") from None
+        raise UsageError(f"{after}: PyTorch's {row.torch_class} reports: {refused}") from None
     _check_rates(ticks[0].tolist(), spec, row.per)
     rates, momenta = ticks.repeat_interleave(steps_per_tick, dim=1)[:, : budget.steps]
     return rates, momenta
@@ -130,14 +131,14 @@ def _check_rates(rates: list[float], spec: Spec, per: str) -> None:
     for at, rate in enumerate(rates):
         if not 0 <= rate < float("inf"):
             raise UsageError(
-                f"{mention('schedule', spec)} makes the rate {rate!r} at {per} {at}; rates are finite, 0 or more."
+                f"{mention('schedule', spec)} makes the rate {rate!r} at {per} {at}; rates must be finite and 0 or more."
             )
 
 
-def _driven(scheduler: LRScheduler, num_ticks: int) -> Tensor:
-    """Rate and momentum at each of `num_ticks` ticks, [2, num_ticks]."""
+def _step_through(scheduler: LRScheduler, num_ticks: int) -> Tensor:
+    """Step the scheduler; return rate and momentum at each of `num_ticks` ticks, [2, num_ticks]."""
     group = scheduler.optimizer.param_groups[0]
-    scheduler.optimizer.step()  # moves nothing, there is no gradient; PyTorch warns where the scheduler comes first
+    scheduler.optimizer.step()  # moves nothing: PyTorch warns if the scheduler is stepped first
     rows = []
     for tick in range(num_ticks):
         if tick:
@@ -146,19 +147,19 @@ def _driven(scheduler: LRScheduler, num_ticks: int) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).T.contiguous()
 
 
-def _optimizer(lr: float) -> Optimizer:
-    """An optimizer for a scheduler to set the rate and the momentum of; it has nothing to move.
+def _rate_holder(lr: float) -> Optimizer:
+    """An optimizer without parameters, whose rate and momentum a scheduler can set.
 
     Not one of PyTorch's own: making one loads PyTorch's compiler, which takes over a second.
     """
 
-    class Held(torch.optim.Optimizer):
+    class RateHolder(torch.optim.Optimizer):
         def __init__(self) -> None:
             self.defaults = {"lr": lr, "momentum": 0.0}
             self.param_groups = [{"params": [], **self.defaults}]
 
-        # PyTorch's is overloaded, with a closure and without; schedulers call it without.
+        # PyTorch's step is overloaded, with and without a closure; schedulers call it without.
         def step(self, closure: object = None) -> None:  # type: ignore[override]
-            """Moves nothing."""
+            """Do nothing."""
 
-    return Held()
+    return RateHolder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from nnlab.catalog.optimizers import optimizer_named, optimizer_values
 from nnlab.commands.command import ExperimentCommand
 from nnlab.experiments.experiment import Arm, Experiment, run_settings
 from nnlab.experiments.judging import judge_arms
@@ -36,17 +37,17 @@ def plan(settings: SweepLrSettings) -> Experiment:
 
 def measure_sharpness(experiment: Experiment) -> Facts:
     """For SGD, the sharpness at the start, and the largest rate at which descent on a quadratic of that sharpness is stable."""
-    if experiment.settings.optimizer.name != "sgd":
+    optimizer = experiment.settings.optimizer
+    stability_limit = optimizer_named(optimizer).stability_limit
+    if stability_limit is None:
         return {}
-    from nnlab.catalog.optimizers import optimizer_values
-    from nnlab.catalog.torch_optimizers import stability_limit
     from nnlab.experiments.training import starting_sharpness
 
     run = experiment.runs[0]
     sharpness = starting_sharpness(run, experiment.dataset)
     if sharpness is None:
         return {}
-    limit = stability_limit("sgd", optimizer_values(experiment.settings.optimizer), sharpness)
+    limit = stability_limit(optimizer_values(optimizer), sharpness)
     return {"sharpness": sharpness, "sharpness_seed": run.seed, "stability_limit": limit}
 
 

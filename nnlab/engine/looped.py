@@ -17,8 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from nnlab.catalog.averages import averaging_decay
 from nnlab.catalog.custom import blame, is_custom
 from nnlab.catalog.metrics import measure
-from nnlab.catalog.optimizers import optimizer_values
-from nnlab.catalog.torch_optimizers import torch_optimizer
+from nnlab.catalog.optimizers import optimizer_named, optimizer_values
 from nnlab.core.rng import stream, stream_seed
 from nnlab.core.spelling import mention
 from nnlab.engine.evaluate import best_constant_loss
@@ -51,7 +50,7 @@ def plain_loss(program: Program, *, reduction: str = "mean") -> Callable[[Tensor
         return module  # type: ignore[no-any-return]
     if program.num_scores == 1:
         return lambda scores, y: module(scores[:, 0], y)
-    if entry.link == "identity":
+    if entry.is_distance:
         return lambda scores, y: module(scores, nn.functional.one_hot(y, program.num_scores).to(scores))
     return module  # type: ignore[no-any-return]
 
@@ -79,7 +78,7 @@ class Loop:
         self.own_draws = OwnDraws(stream_seed(run.seed, "forward"), device) if draws_globally(program.layers) else None
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         values = optimizer_values(settings.optimizer)
-        self.optimizer = torch_optimizer(settings.optimizer.name, trained, lr=settings.lr, values=values)
+        self.optimizer = optimizer_named(settings.optimizer).reference_optimizer(trained, lr=settings.lr, values=values)
         for parameter in trained:
             parameter.grad = torch.zeros_like(parameter)
         self.loss = plain_loss(program)

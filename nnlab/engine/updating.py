@@ -20,7 +20,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from nnlab.catalog.optimizers import OPTIMIZERS, State, clip_norm_, optimizer_values, sgd
+from nnlab.catalog.optimizers import OPTIMIZERS, clip_norm_, optimizer_values, sgd
+from nnlab.catalog.updates import State
 from nnlab.engine.arrays import blocks_of, join_blocks, wide_dtype
 from nnlab.engine.kernels.site import Weights
 from nnlab.engine.precision import storage_dtype

@@ -17,7 +17,7 @@ from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.experiments.factors import Factor, cross
 from nnlab.experiments.judging import judge_arms
 from nnlab.experiments.study import Conclusion, Evidence
-from nnlab.ingredients.resolve import complete_settings, digest, fitted_to, identity, settings_and_data
+from nnlab.ingredients.resolve import complete_settings, digest, identity, settings_and_data, settings_for_data
 from nnlab.settings import CompareSettings, Task
 from nnlab.settings.run_records import TableCell
 
@@ -51,7 +51,7 @@ def plan_comparison(
     """
     complete, dataset = settings_and_data(settings, dataset)
     arms = tuple(
-        Arm(each.name, fitted_to(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
+        Arm(each.name, settings_for_data(complete_settings(each.apply(run_settings(settings))), dataset), each.levels)
         for each in cross(factors)
     )
     _check_arms(command, arms, settings)

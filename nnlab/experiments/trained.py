@@ -69,11 +69,11 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
     assert loss is not None
     link = loss_named(loss).link_for(preprocessing.task)
     if preprocessing.task == "regression":
-        number = LINKS[link](scores)[0].numpy()
+        number = LINKS[link].function(scores)[0].numpy()
         return pd.DataFrame({preprocessing.target: preprocessing.in_target_unit(number)})
     if preprocessing.task == "reconstruction":
         features = [name for column in preprocessing.columns for name in column.features]
-        return pd.DataFrame(preprocessing.in_own_unit(LINKS[link](scores).T.numpy()), columns=features)
+        return pd.DataFrame(preprocessing.in_own_unit(LINKS[link].function(scores).T.numpy()), columns=features)
     names = np.array(preprocessing.class_names)
     table = {preprocessing.target: names[decide(scores, link).numpy()]}
     shares = probabilities(scores, link)

@@ -1,1 +1,1 @@
-"""Every kind of ingredient together: the index of their tables, settings made complete, and what each looks like."""
+"""Every kind of ingredient together: the index of their tables, complete settings, and the portrait of each."""

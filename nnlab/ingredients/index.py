@@ -1,4 +1,4 @@
-"""Every kind of ingredient and its table: what `nnlab list` shows and completion offers."""
+"""Every kind of ingredient and its table, which `nnlab list` shows and completion offers."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ KINDS: Final[Mapping[str, Mapping[str, Entry]]] = {
 
 
 def names_for(setting: str) -> tuple[str, ...]:
-    """The names that a setting accepts; none for a setting that takes no ingredient."""
+    """The names that a setting accepts; empty for a setting that takes no ingredient."""
     return tuple(KINDS.get(LISTED_AS.get(setting, ""), ()))

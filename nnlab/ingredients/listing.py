@@ -1,6 +1,6 @@
-"""What is in the catalogue? Its kinds, the names of one kind, and one ingredient in full, as rows.
+"""The contents of the catalogue as rows: its kinds, the names of one kind, and one ingredient in full.
 
-Kinds and names come from signatures, docstrings and the tables beside them, without torch.
+Kinds and names are read from signatures, docstrings and the tables, without torch.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ else:
 Facts = Mapping[str, str]
 
 _SOURCE: Final = "Source: "
-_PREFIXES: Final = {"metrics": "val_"}  # what a name needs to be a value of its option
+_PREFIXES: Final = {"metrics": "val_"}  # what stands before a name as a value of its option
+_WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {"schedules": WORDS}  # that a kind's keys accept
 
 
 def kinds_frame() -> pd.DataFrame:
-    """A row for each kind: `kind, number, option` (those that take its names), `names`."""
+    """A row for each kind: `kind, number, option` (the options that take its names), `names`."""
     rows = [
         {"kind": kind, "number": len(table), "option": ", ".join(_options(kind)), "names": ", ".join(table)}
         for kind, table in KINDS.items()
@@ -53,7 +54,7 @@ def kinds_frame() -> pd.DataFrame:
 
 
 def names_frame(kind: str) -> pd.DataFrame:
-    """A row for each name of a kind: `name, what, keys` (as a specification has them), what its table tells, `source`.
+    """A row for each name of a kind: `name, what, keys` (as in a specification), further facts from its table, `source`.
 
     Raises:
         UsageError: no such kind.
@@ -66,11 +67,11 @@ def names_frame(kind: str) -> pd.DataFrame:
 
 
 def ingredient(kind: str, text: str) -> tuple[pd.DataFrame, Portrait]:
-    """One ingredient in full: rows `property, value`, and what there is to see of it.
+    """One ingredient in full: rows `property, value`, and its portrait.
 
     Args:
-        kind: as `nnlab list` names it.
-        text: a name, a specification whose keys the pictures follow, or a person's own FILE.py:NAME.
+        kind: as in `nnlab list KIND`.
+        text: a name, a specification whose keys the pictures use, or a person's own FILE.py:NAME.
 
     Raises:
         UsageError: no such kind, name or key.
@@ -101,9 +102,9 @@ def _options(kind: str) -> list[str]:
 
 def _properties(kind: str, spec: Spec, entry: Entry, portrait: Portrait) -> list[tuple[str, str]]:
     words, _, source = _paragraph(entry.function).partition(_SOURCE)
-    told = dict(_FACTS[kind](entry))
-    own_source = told.pop("source")
-    facts = {**told, **portrait.facts, "source": source.rstrip(".") or own_source}
+    facts = dict(_FACTS[kind](entry))
+    own_source = facts.pop("source")
+    facts |= {**portrait.facts, "source": source.rstrip(".") or own_source}
     rows = [("what", words.strip())] if words else []
     rows += [("option", f"{_options(kind)[0]} {_PREFIXES.get(kind, '')}{spec}")]
     rows += [(f"{key.name}=", _key_words(key, kind)) for key in keys(entry.function).values()]
@@ -111,92 +112,92 @@ def _properties(kind: str, spec: Spec, entry: Entry, portrait: Portrait) -> list
 
 
 def _first_sentence(entry: Entry) -> str:
-    """The docstring's first line; who proposed it stands in a column of its own."""
+    """The docstring's first line without the source, which has its own column."""
     return first_line(entry.function).partition(_SOURCE)[0].strip()
 
 
 def _paragraph(function: Callable[..., object]) -> str:
-    """A whole docstring as one paragraph."""
+    """The whole docstring as one paragraph."""
     return " ".join((inspect.getdoc(function) or "").replace("Args:", "").split())
 
 
 def _key_default(key: Key) -> str:
-    """`delta=1.0`; `step_size=...` where it must be given or follows from something else."""
+    """`delta=1.0`; `step_size=...` if the key must be given or follows from something else."""
     return f"{key.name}={'...' if key.default is None else spell_value(key.default)}"
 
 
 def _key_words(key: Key, kind: str) -> str:
-    accepted = WORDS.get(key.name, ()) if kind == "schedules" else ()
+    accepted = _WORDS.get(kind, {}).get(key.name, ())
     words = ", ".join(accepted) or kinds.KINDS[key.kind].accepts
     if key.required:
         return f"{words}; must be given"
     return f"{words}; default: {'see above' if key.default is None else spell_value(key.default)}"
 
 
-def _of_torch(module: str, name: str | None) -> str:
+def _path_in_torch(module: str, name: str | None) -> str:
     return f"{module}.{name}" if name else ""
 
 
-def _data(data: Data) -> Facts:
+def _data_facts(data: Data) -> Facts:
     return {"task": data.task, "origin": data.origin, "source": data.source}
 
 
-def _model(model: Model) -> Facts:
+def _model_facts(model: Model) -> Facts:
     return {"source": model.source}
 
 
-def _activation(activation: Activation) -> Facts:
+def _activation_facts(activation: Activation) -> Facts:
     return {
         "range": "bounded" if activation.bounded else "unbounded",
-        "pytorch": _of_torch("torch.nn", activation.torch_class),
+        "pytorch": _path_in_torch("torch.nn", activation.torch_class),
         "source": activation.source,
     }
 
 
-def _init(init: Init) -> Facts:
-    return {"law": "one value" if init.law == "point" else init.law, "source": init.source}
+def _init_facts(init: Init) -> Facts:
+    return {"law": init.law, "source": init.source}
 
 
-def _loss(loss: Loss) -> Facts:
+def _loss_facts(loss: Loss) -> Facts:
     return {
         "tasks": ", ".join(loss.tasks),
         "link": loss.link,
         "estimates": loss.estimates,
-        "pytorch": _of_torch("torch.nn", loss.torch_class),
+        "pytorch": _path_in_torch("torch.nn", loss.torch_class),
         "source": loss.source,
     }
 
 
-def _optimizer(optimizer: Optimizer) -> Facts:
-    return {"pytorch": _of_torch("torch.optim", optimizer.torch_class), "source": optimizer.source}
+def _optimizer_facts(optimizer: Optimizer) -> Facts:
+    return {"pytorch": _path_in_torch("torch.optim", optimizer.torch_class), "source": optimizer.source}
 
 
-def _schedule(schedule: Schedule) -> Facts:
+def _schedule_facts(schedule: Schedule) -> Facts:
     return {
         "per": f"{schedule.per}, listens" if schedule.listens else schedule.per,
-        "pytorch": _of_torch("torch.optim.lr_scheduler", schedule.torch_class),
+        "pytorch": _path_in_torch("torch.optim.lr_scheduler", schedule.torch_class),
         "source": schedule.source,
     }
 
 
-def _metric(metric: Metric) -> Facts:
+def _metric_facts(metric: Metric) -> Facts:
     better = "higher" if metric.higher_is_better else "lower"
     return {"tasks": ", ".join(metric.tasks), "better": better, "source": metric.source}
 
 
-# What each kind's table tells of a name, beside its function.
+# The facts about a name in each kind's table, besides its function.
 _FACTS: Final[Mapping[str, Callable[[Any], Facts]]] = {
-    "data": _data,
-    "models": _model,
-    "activations": _activation,
-    "inits": _init,
-    "losses": _loss,
-    "optimizers": _optimizer,
-    "schedules": _schedule,
-    "metrics": _metric,
+    "data": _data_facts,
+    "models": _model_facts,
+    "activations": _activation_facts,
+    "inits": _init_facts,
+    "losses": _loss_facts,
+    "optimizers": _optimizer_facts,
+    "schedules": _schedule_facts,
+    "metrics": _metric_facts,
 }
 
-# What makes an entry of a person's own function.
+# How a row is made for a person's own function.
 _OWN: Final[Mapping[str, Callable[[Callable[..., Any]], Entry]]] = {
     "activations": own_activation,
     "inits": own_init,

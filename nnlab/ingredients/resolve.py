@@ -1,6 +1,6 @@
-"""Settings made complete: names checked, defaults that hang on one another filled in, identity taken.
+"""Complete settings: names are checked, defaults that depend on one another filled in, and the identity computed.
 
-All of it without torch, so that a misspelt ingredient is refused at once.
+None of this loads torch, so that a misspelt ingredient is rejected at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from nnlab.settings import ExperimentSettings, RunSettings
 S = TypeVar("S", bound=RunSettings)
 E = TypeVar("E", bound=ExperimentSettings)
 
-# How the ingredient of each setting is found; a person's own functions where they can stand.
+# How the ingredient of each setting is found, a person's own included.
 _FINDERS: Final[Mapping[str, Callable[[Spec], Entry]]] = {
     "data": data_named,
     "model": model_named,
@@ -49,27 +49,26 @@ _LOSS_METRICS: Final = ("train_loss", "batch_loss", "val_loss")
 
 
 def complete_settings(settings: S) -> S:
-    """The same settings with every ingredient checked and every default that needs no data filled in.
+    """Return the settings with every ingredient checked and every default that needs no data filled in.
 
-    `mlp:activation=tanh` becomes `--activation tanh`, `--weight-decay` becomes the optimizer's own key, `auto` the init and, but for a
-    person's own module and mixed precision, the engine; and the task, where the model has one of its own.
+    The key `activation` of the model becomes the setting `activation`, and the setting `weight_decay` the optimizer's key. `auto`
+    is replaced in `init`, in `task` if the model has a task of its own, and in `engine`, except for a person's own module or
+    optimizer and mixed precision.
 
     Raises:
-        UsageError: an unknown name or key, a flag and a key that say different things.
+        UsageError: an unknown name or key, or a setting and a key with different values.
     """
-    model, activation = _merged(
-        settings.model, "activation", settings.activation, mention("model"), mention("activation")
-    )
+    model, activation = _split_key(settings.model, "activation", settings.activation, setting="model")
     decay = None if settings.weight_decay is None else Spec(repr(settings.weight_decay))
     optimizer = settings.optimizer
     if decay is not None:
-        _, decay = _merged(optimizer, "weight_decay", decay, mention("optimizer"), mention("weight_decay"))
+        _, decay = _split_key(optimizer, "weight_decay", decay, setting="optimizer")
         assert decay is not None
         optimizer = optimizer.with_option("weight_decay", decay.name)
     is_module = model_named(model).is_module
     if model_named(model).reconstructs and settings.task not in ("auto", "reconstruction"):
         raise UsageError(
-            f"{mention('model', model.name)} gives a row's own features back. Say {mention('task', 'reconstruction')}, or auto."
+            f"{mention('model', model.name)} reconstructs the features of a row. Say {mention('task', 'reconstruction')} or auto."
         )
     if is_module and settings.engine == "native":
         raise UsageError(
@@ -78,11 +77,13 @@ def complete_settings(settings: S) -> S:
     is_own_rule, is_mixed = is_custom(optimizer.name), settings.dtype == "mixed"
     if is_mixed and settings.engine == "native":
         raise UsageError(
-            f"{mention('dtype', 'mixed')} is PyTorch's autocast, which {mention('engine', 'native')} does not pass through. Say auto, vmap or loop."
+            f"{mention('dtype', 'mixed')} is PyTorch's autocast, which {mention('engine', 'native')} does not use. "
+            "Say auto, vmap or loop."
         )
     if is_own_rule and settings.engine in ("native", "vmap"):
         raise UsageError(
-            f"{mention('engine', settings.engine)} moves many runs at once, and {mention('optimizer', optimizer.name)} one. Say auto or loop."
+            f"{mention('engine', settings.engine)} updates many runs at once, but {mention('optimizer', optimizer.name)} updates one. "
+            "Say auto or loop."
         )
     complete = settings.model_copy(
         update={
@@ -94,7 +95,7 @@ def complete_settings(settings: S) -> S:
             "init": Spec("as_built" if is_module else "torch_default")
             if settings.init == Spec("auto")
             else settings.init,
-            # Which engine serves a person's own, and mixed precision, is found out when they are tried.
+            # For a person's own code and mixed precision the engine is chosen later, by trying them.
             "engine": "native"
             if settings.engine == "auto" and not (is_module or is_own_rule or is_mixed)
             else settings.engine,
@@ -114,7 +115,7 @@ def complete_settings(settings: S) -> S:
 
 
 def _check_momentum(settings: RunSettings) -> None:
-    """Refuse a schedule that cycles a momentum which the optimizer has not.
+    """Reject a schedule that cycles the momentum of an optimizer that has none.
 
     Raises:
         UsageError: no momentum to cycle.
@@ -123,13 +124,13 @@ def _check_momentum(settings: RunSettings) -> None:
     if schedule_values(settings.schedule).get("cycle_momentum") and not accepted.keys() & {"momentum", "betas"}:
         fitting = [name for name, entry in OPTIMIZERS.items() if keys(entry.function).keys() & {"momentum", "betas"}]
         raise UsageError(
-            f"{mention('schedule', settings.schedule)} cycles a momentum, and {mention('optimizer', settings.optimizer.name)} has none. "
-            f"These have: {', '.join(fitting)}."
+            f"{mention('schedule', settings.schedule)} cycles the momentum, but {mention('optimizer', settings.optimizer.name)} has "
+            f"none. Optimizers with a momentum: {', '.join(fitting)}."
         )
 
 
 def data_of(settings: RunSettings) -> Dataset:
-    """The data that complete settings name.
+    """Load the data that complete settings name.
 
     Raises:
         UsageError: settings that do not fit the data.
@@ -145,50 +146,54 @@ def data_of(settings: RunSettings) -> Dataset:
 
 
 def settings_and_data(settings: E, dataset: Dataset | None = None) -> tuple[E, Dataset]:
-    """Complete settings of an experiment and its data.
+    """The complete settings of an experiment, and its data.
 
     Args:
-        settings: as given.
-        dataset: their data, if they are loaded already.
+        settings: the settings as given.
+        dataset: their data, if already loaded.
 
     Raises:
-        UsageError: settings that can't be what is meant, or do not fit the data.
+        UsageError: settings that contradict each other or do not fit the data.
         DataError: data that can't be used.
     """
     complete = complete_settings(settings)
     dataset = data_of(complete) if dataset is None else dataset
-    complete = fitted_to(complete, dataset)
+    complete = settings_for_data(complete, dataset)
     check_metric(complete, dataset)
     return complete, dataset
 
 
-def _merged(spec: Spec, key: str, flagged: Spec | None, spec_flag: str, key_flag: str) -> tuple[Spec, Spec | None]:
-    """`spec` without `key`, and the value of `key`, which may stand in `spec` or in a flag of its own."""
+def _split_key(spec: Spec, key: str, given: Spec | None, *, setting: str) -> tuple[Spec, Spec | None]:
+    """Return `spec` without `key`, and the value of `key`, which may be in `spec` or `given` as a setting of its own.
+
+    Raises:
+        UsageError: both are given and differ.
+    """
     text = spec.option(key)
     if text is None:
-        return spec, flagged
-    if flagged is not None and str(flagged) != text:
-        raise UsageError(f"{spec_flag} {spec} says {key}={text}, {key_flag} says {flagged}. Say it once.")
+        return spec, given
+    if given is not None and str(given) != text:
+        raise UsageError(f"{mention(setting, spec)} and {mention(key, given)} contradict each other. Say one of them.")
     return Spec(spec.name, tuple(option for option in spec.options if option[0] != key)), Spec(text)
 
 
-def fitted_to(settings: S, dataset: Dataset) -> S:
-    """The settings with what only the data can say: the loss by task.
+def settings_for_data(settings: S, dataset: Dataset) -> S:
+    """The settings for this data set: the loss defaults to the one of its task.
 
     Raises:
-        UsageError: a loss or class weights that do not serve the task, a model that has another task, early stopping with nothing
-            to stop by.
+        UsageError: a loss, class weights or a model that does not serve the task, or early stopping without a validation part.
     """
     if (settings.task == "reconstruction") != (dataset.task == "reconstruction"):
         raise UsageError(
-            f"{mention('model', settings.model)} is to learn the task {settings.task}, and the data are for {dataset.task}. "
+            f"The task of {mention('model', settings.model)} is {settings.task}, but the task of the data is {dataset.task}. "
             f"Say {mention('task', 'reconstruction')}, which every model can learn."
         )
     if settings.class_weights == "balanced" and not dataset.has_classes:
         raise UsageError(f"{mention('class_weights', 'balanced')} is for classes; the task is {dataset.task}.")
     if settings.early_stop is not None and settings.validation == 0:
         raise UsageError(
-            f"{mention('early_stop')} looks at the validation loss, and {mention('validation', '0')} leaves none. Say one of them."
+            f"{mention('early_stop')} needs the validation loss, but {mention('validation', '0')} leaves no validation part. "
+            "Say one of them."
         )
     loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
     check_fits(loss.name, dataset.task)
@@ -196,16 +201,17 @@ def fitted_to(settings: S, dataset: Dataset) -> S:
 
 
 def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
-    """Refuse a metric that the runs will not have.
+    """Reject a metric that the runs will not have.
 
     Raises:
-        UsageError: not a column, one that needs a part that there is not, or probabilities that the loss does not give.
+        UsageError: an unknown metric, one of the test part, or one of probabilities for a loss that gives none.
     """
     measured = [name for name, metric in METRICS.items() if dataset.task in metric.tasks]
     accepted = [*_LOSS_METRICS, *(f"val_{name}" for name in measured)]
     if settings.metric.startswith("test_"):
         raise UsageError(
-            f"{mention('metric', settings.metric)} would choose by the test part, which is for the report. Choose by val_{settings.metric[5:]}."
+            f"{mention('metric', settings.metric)} would select by the test part, which is only for the report. "
+            f"Say val_{settings.metric[5:]}."
         )
     if settings.metric not in accepted:
         raise unknown_name(mention("metric"), settings.metric, accepted)
@@ -214,13 +220,13 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
         link = loss_named(settings.loss).link_for(dataset.task)
         if not METRICS[name].applies(dataset.task, link):
             raise UsageError(
-                f"{mention('metric', settings.metric)} is one of probabilities, and {mention('loss', settings.loss)} gives none. "
-                f"Say {mention('metric', 'val_accuracy')}, or a loss that does."
+                f"{mention('metric', settings.metric)} needs probabilities, but {mention('loss', settings.loss)} gives none. "
+                f"Say {mention('metric', 'val_accuracy')}, or a loss that gives probabilities."
             )
 
 
 def identity(settings: RunSettings) -> dict[str, object]:
-    """Everything in the settings that decides a run's numbers: `model` and `model.hidden`, each ingredient with all its keys."""
+    """The settings that determine a run's numbers: each ingredient and each of its keys, such as `model` and `model.hidden`."""
     found: dict[str, object] = {}
     for name in RunSettings.model_fields:
         value: Any = getattr(settings, name)
@@ -235,7 +241,7 @@ def identity(settings: RunSettings) -> dict[str, object]:
 
 
 def own_files(settings: RunSettings) -> dict[str, str]:
-    """The person's own code that the settings name, and the SHA-256 of its content."""
+    """The person's own code that the settings name, each with the SHA-256 of its file."""
     found = {}
     specs = {name: value for name in RunSettings.model_fields if isinstance(value := getattr(settings, name), Spec)}
     for name, spec in specs.items():
@@ -243,10 +249,10 @@ def own_files(settings: RunSettings) -> dict[str, str]:
             try:
                 found[word] = content_hash(word)
             except OSError as error:
-                raise UsageError(f"{mention(name)} {spec}: {error.filename} can't be read: {error.strerror}.") from None
+                raise UsageError(f"{mention(name, spec)}: {error.filename} can't be read: {error.strerror}.") from None
     return found
 
 
 def digest(value: object) -> str:
-    """SHA-256, in hex, of a value in JSON's types, whatever the order of its keys."""
+    """SHA-256, in hex, of a value in JSON's types, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

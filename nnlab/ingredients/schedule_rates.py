@@ -1,4 +1,4 @@
-"""What does a schedule do to the learning rate? Its rate at every step, without training."""
+"""The learning rate of a schedule at every step, without training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ else:
     np, pd = lazy("numpy"), lazy("pandas")
 
 STALLED: Final = (
-    "This schedule listens to the validation loss, so training decides its rates. These are what it would do to a"
-    " validation loss that stalls: equal at every epoch."
+    "This schedule listens to the validation loss, so its rates depend on training. Shown are the rates for a validation loss"
+    " that stalls from the start: it is equal at every epoch."
 )
 
 
@@ -31,25 +31,25 @@ class ScheduleSettings(Settings):
     lr: RateSetting = setting(0.1, "Learning rate.")
     epochs: CountSetting = setting(10, "Passes over the training part.")
     steps_per_epoch: CountSetting = setting(32, "Batches of one pass.")
-    steps: CountSetting | None = setting(None, "Stop after so many steps.")
+    steps: CountSetting | None = setting(None, "Stop after this number of steps.")
     warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
 
     @property
     def budget(self) -> Budget:
-        """As a run has it: `steps` decides over `epochs`, and the last epoch may be cut short."""
+        """The budget of a run with these settings: `steps` overrides `epochs`, and the last epoch may be cut short."""
         steps = self.steps or self.epochs * self.steps_per_epoch
         return Budget(-(-steps // self.steps_per_epoch), self.steps_per_epoch, self.lr, max_steps=steps)
 
 
 @dataclass(frozen=True, eq=False)
-class Rates:
-    """What a schedule does within a budget.
+class ScheduleRates:
+    """The rates of a schedule within a budget.
 
     Attributes:
         frame: a row for each step: `epoch` (passes finished before it), `step` (steps taken before it), `lr`, and
-            `momentum` where the schedule cycles it.
-        title: the schedule and the budget in a line.
-        notes: what is likely not meant, and what the rates are where the schedule listens.
+            `momentum` if the schedule cycles it.
+        title: the schedule and the budget in one line.
+        notes: warnings about traps, and an explanation if the schedule listens to the validation loss.
     """
 
     frame: pd.DataFrame
@@ -57,18 +57,18 @@ class Rates:
     notes: tuple[str, ...]
 
 
-def schedule_rates(settings: ScheduleSettings) -> Rates:
-    """The rate of every step.
+def schedule_rates(settings: ScheduleSettings) -> ScheduleRates:
+    """Compute the rate of every step.
 
     Raises:
-        UsageError: a schedule or key that is not known, or a budget that PyTorch's class refuses.
+        UsageError: an unknown schedule or key, or a budget that PyTorch's class rejects.
     """
     spec, budget = settings.schedule, settings.budget
     schedule_values(spec)
     steps = np.arange(budget.steps)
     columns = {"epoch": steps // budget.steps_per_epoch, "step": steps, **_traces(settings)}
     notes = [STALLED] * SCHEDULES[spec.name].listens + traps(spec, budget)
-    return Rates(pd.DataFrame(columns), _title(settings), tuple(notes))
+    return ScheduleRates(pd.DataFrame(columns), _title(settings), tuple(notes))
 
 
 def _title(settings: ScheduleSettings) -> str:
@@ -79,20 +79,20 @@ def _title(settings: ScheduleSettings) -> str:
 
 
 def _traces(settings: ScheduleSettings) -> dict[str, np.ndarray]:
-    """Rates [T], and momenta [T] where they are cycled."""
+    """The rates [T], and the momenta [T] if the schedule cycles them."""
     spec, budget = settings.schedule, settings.budget
     length = {"epochs": budget.epochs, "steps": budget.steps, "steps_per_epoch": budget.steps_per_epoch}
     if SCHEDULES[spec.name].listens:
-        return {"lr": _stalled(spec, budget) * warmup_factors(budget.steps, settings.warmup).numpy()}
+        return {"lr": _stalled_rates(spec, budget) * warmup_factors(budget.steps, settings.warmup).numpy()}
     rates = lr_table(spec, lr=budget.lr, warmup=settings.warmup, **length)
     momenta = momentum_table(spec, lr=budget.lr, **length)
     return {"lr": rates.numpy()} | ({} if momenta is None else {"momentum": momenta.numpy()})
 
 
-def _stalled(spec: Spec, budget: Budget) -> np.ndarray:
-    """The rates of a listener that hears the same loss at the end of every epoch."""
-    listener, rates = plateau(spec, lr=budget.lr), []
+def _stalled_rates(spec: Spec, budget: Budget) -> np.ndarray:
+    """The rates of a schedule that receives the same validation loss at the end of every epoch."""
+    scheduler, rates = plateau(spec, lr=budget.lr), []
     for _ in range(budget.epochs):
-        rates.append(listener.lr)
-        listener.step(1.0)
+        rates.append(scheduler.lr)
+        scheduler.step(1.0)
     return np.repeat(rates, budget.steps_per_epoch)[: budget.steps]

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.catalog.custom import load_function
-from nnlab.catalog.own_keys import as_keys, parameters_by_name, type_of
+from nnlab.catalog.own_keys import key_parameters, parameters_by_name, type_of
 from nnlab.core.kinds import Value
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
@@ -46,7 +46,7 @@ def own_layers(name: str) -> Callable[..., Layers]:
     """
     theirs = load_function(name, what=mention("model"))
     taken = {} if isinstance(theirs, nn.Module) else parameters_by_name(theirs, what=mention("model", name))
-    keys = as_keys(taken.values(), what=mention("model", name), given=GIVEN)
+    keys = key_parameters(taken.values(), what=mention("model", name), given=GIVEN)
 
     def layers(row: Row, outputs: int, activation: Spec, **values: Value) -> Layers:
         given: dict[str, Any] = {"features": math.prod(row), "row": row, "outputs": outputs, **values}

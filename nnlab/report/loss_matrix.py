@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.links import gives_probabilities
+from nnlab.catalog.links import LINKS
 from nnlab.catalog.metrics import METRICS
 from nnlab.report.arms import estimates
 from nnlab.report.cells import MISSING, value
@@ -40,7 +40,7 @@ def _metric_column(summary: pd.DataFrame, part: str, metric: str, *, rank: int) 
     column = estimates(summary, f"{part}_{metric}", rank=rank, header=metric.replace("_", "\n"))
     if not METRICS[metric].of_probabilities:
         return column
-    applies = [gives_probabilities(link) for link in summary["link"]]
+    applies = [LINKS[link].gives_probabilities for link in summary["link"]]
     full, short = (
         [cell if known else _NOT_APPLICABLE for cell, known in zip(cells, applies, strict=True)]
         for cells in (column.cells, column.narrow)

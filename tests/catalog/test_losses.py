@@ -382,7 +382,7 @@ def test_a_persons_own_loss_gets_its_constant_by_descent():
     def quartic(scores, targets):
         return ((scores - targets.unsqueeze(-2)) ** 4).mean(-2)
 
-    own = Loss(quartic, None, {"regression": "one"}, "identity", "", None, None, "")
+    own = Loss(quartic, outputs={"regression": "one"})
     targets = torch.tensor([-1.0, 1.0, 3.0, 0.5], **F64)
     assert constant_loss(own, targets, 1, {}) == pytest.approx(brute_force(own, {}, targets, 1), rel=1e-9)
 

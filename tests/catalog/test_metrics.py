@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 from nnlab.catalog.links import decide, probabilities
-from nnlab.catalog.metrics import METRICS, NUM_BINS, classified, ece, measure, squared_calibration_error
+from nnlab.catalog.metrics import METRICS, NUM_BINS, class_predictions, ece, measure, squared_calibration_error
 
 RUNS, ROWS = 5, 301
 CLASS_METRICS = ["accuracy", "balanced_accuracy", "macro_f1", "brier", "ece"]
@@ -98,7 +98,7 @@ def test_a_network_that_is_calibrated_has_no_calibration_error_on_average(num_ro
     scores = 1.5 * torch.randn(draws, num_classes, num_rows, generator=g, dtype=torch.float64)
     p = probabilities(scores, "softmax")
     classes = torch.multinomial(p.movedim(-1, -2).reshape(-1, num_classes), 1, generator=g).view(draws, num_rows)
-    rows = classified(scores, classes, "softmax")
+    rows = class_predictions(scores, classes, "softmax")
     squares = squared_calibration_error(rows)
     # 4 standard errors of the mean of 4000 draws.
     assert abs(float(squares.mean())) < 4 * float(squares.std()) / draws**0.5
@@ -114,7 +114,7 @@ def test_a_network_that_is_too_sure_has_the_error_that_it_has():
     g, logit = torch.Generator().manual_seed(12), float(np.log(9.0))
     for num_rows, draws in ((25, 4000), (1000, 500)):
         classes = (torch.rand(draws, num_rows, generator=g) < 0.7).long()
-        rows = classified(torch.full((draws, 1, num_rows), logit, dtype=torch.float64), classes, "sigmoid")
+        rows = class_predictions(torch.full((draws, 1, num_rows), logit, dtype=torch.float64), classes, "sigmoid")
         squares = squared_calibration_error(rows)
         assert float(squares.mean()) == pytest.approx(0.04, abs=4 * float(squares.std()) / draws**0.5)
 

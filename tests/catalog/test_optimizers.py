@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from nnlab.catalog.entry import keys
-from nnlab.catalog.optimizers import OPTIMIZERS, clip_norm_, optimizer_values
-from nnlab.catalog.torch_optimizers import stability_limit, torch_optimizer
+from nnlab.catalog.optimizers import OPTIMIZERS, Optimizer, clip_norm_, optimizer_values, sgd
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
 
@@ -88,7 +87,7 @@ def alone(text, run, *, dtype=torch.float64):
     """The same run's parameters [T, 3, 5], by torch.optim."""
     spec = parse_spec(text, what="--optimizer")
     p = torch.nn.Parameter(start(dtype)[run].clone())
-    optimizer = torch_optimizer(spec.name, [p], lr=LRS[run], values=optimizer_values(spec))
+    optimizer = OPTIMIZERS[spec.name].reference_optimizer([p], lr=LRS[run], values=optimizer_values(spec))
     trace = []
     for g in gradients(dtype)[:, run]:
         p.grad = g.clone()
@@ -168,6 +167,12 @@ def test_keys_and_defaults_are_pytorchs_own(name):
     switches = {"lr", "maximize", "foreach", "capturable", "differentiable", "fused"}
     if name not in ("adam", "adamw"):  # theirs tells the two apart
         assert defaults.keys() - ours.keys() <= switches
+
+
+def test_a_row_without_a_reference_or_with_two_can_not_be_made():
+    for references in ({}, {"torch_class": "SGD", "reference": torch.optim.SGD}):
+        with pytest.raises(AssertionError, match="one reference"):
+            Optimizer(sgd, **references)
 
 
 def test_every_number_among_the_keys_can_differ_by_run():
@@ -251,18 +256,18 @@ def grows(text, lr, curvature):
     ],
 )
 def test_sgd_diverges_on_a_quadratic_just_above_its_limit_and_not_below(text, limit):
-    found = stability_limit("sgd", optimizer_values(parse_spec(text, what="--optimizer")), 4.0)
+    found = OPTIMIZERS["sgd"].stability_limit(optimizer_values(parse_spec(text, what="--optimizer")), 4.0)
     assert found == pytest.approx(limit, rel=1e-15)
     assert grows(text, 1.01 * found, 4.0)
     assert not grows(text, 0.99 * found, 4.0)
 
 
 def test_no_limit_is_named_where_theory_names_none():
-    sgd = optimizer_values(parse_spec("sgd", what="--optimizer"))
-    assert stability_limit("adam", optimizer_values(parse_spec("adam", what="--optimizer")), 4.0) is None
-    assert stability_limit("sgd", sgd, -1.0) is None
+    assert [name for name, row in OPTIMIZERS.items() if row.stability_limit is not None] == ["sgd"]
+    limit = OPTIMIZERS["sgd"].stability_limit
+    assert limit(optimizer_values(parse_spec("sgd", what="--optimizer")), -1.0) is None
     damped = optimizer_values(parse_spec("sgd:momentum=0.5:dampening=1", what="--optimizer"))
-    assert stability_limit("sgd", damped, 4.0) == math.inf
+    assert limit(damped, 4.0) == math.inf
     assert not grows("sgd:momentum=0.5:dampening=1", 1e3, 4.0)
 
 

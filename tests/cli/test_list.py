@@ -156,7 +156,7 @@ def test_a_likelihood_is_drawn_by_the_score_for_both_targets(name):
         np.testing.assert_allclose(slopes[f"slope, y = {target}"], sigmoid - target, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", [name for name, init in KINDS["inits"].items() if init.law != "point"])
+@pytest.mark.parametrize("name", [name for name, init in KINDS["inits"].items() if not init.deterministic])
 def test_an_init_is_drawn_with_its_deviation_beside_the_expected_one(name):
     page, histogram = properties("inits", name), ingredient("inits", name)[1].histogram
     assert histogram["draws"].sum() == 100 * 100

@@ -263,7 +263,7 @@ def test_what_is_no_data_set_is_refused_with_its_place_and_what_was_expected(own
         ("rows:sampels=3", "has no key 'sampels'. Did you mean 'samples'? Its keys: samples, scale"),
         ("rows:samples=1.5", "rows:samples takes a whole number"),
         ("rwos", "has no 'rwos'. Did you mean 'rows'"),
-        ("number", "is no function but a int"),
+        ("number", "is of type int, not a function"),
         ("needy", "needy is called with its keys alone: missing a required argument: 'n'. Keys stand after a *"),
         ("failing", "mine.py:95 raises ZeroDivisionError: division by zero"),
         ("refusing", "mine.py:99 raises ValueError: not today"),

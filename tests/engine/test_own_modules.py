@@ -337,7 +337,7 @@ def test_one_step_of_an_own_rule_is_what_it_says():
 
 def test_an_own_optimizer_is_refused_by_engines_that_move_many_runs_at_once():
     settings = {"data": MOONS, "optimizer": own("nesterov"), "engine": "native"}
-    with pytest.raises(UsageError, match="moves many runs at once"):
+    with pytest.raises(UsageError, match="updates many runs at once"):
         run_settings(settings)
 
 

@@ -17,7 +17,7 @@ from nnlab.data.loading import load
 from nnlab.data.parts import Outliers, divide
 from nnlab.data.splits import parse_split
 from nnlab.engine.outcomes import Fitted
-from nnlab.ingredients.resolve import complete_settings, fitted_to
+from nnlab.ingredients.resolve import complete_settings, settings_for_data
 from nnlab.networks.layers import Activate, Linear
 from nnlab.networks.models import autoencoder
 from nnlab.settings import RunSettings
@@ -186,7 +186,7 @@ def test_a_feature_that_the_split_goes_by_is_not_reconstructed():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"task": "multiclass"}, "Say task reconstruction, or auto"),
+        ({"task": "multiclass"}, "Say task reconstruction or auto"),
         ({"loss": "cross_entropy"}, "not reconstruction. Losses that do: mse, l1, huber, smooth_l1, log_cosh"),
         ({"class_weights": "balanced"}, "class_weights balanced is for classes; the task is reconstruction"),
     ],
@@ -212,5 +212,5 @@ def test_noise_on_targets_that_are_inputs_is_refused(keys, words):
 def test_a_model_that_reconstructs_is_no_arm_beside_one_that_classifies():
     dataset = load(parse_spec("moons:samples=40", what="--data"))
     settings = complete_settings(RunSettings.from_values({"data": "moons:samples=40", "model": "autoencoder:code=1"}))
-    with pytest.raises(UsageError, match=r"the data are for binary\. Say task reconstruction"):
-        fitted_to(settings, dataset)
+    with pytest.raises(UsageError, match=r"the task of the data is binary\. Say task reconstruction"):
+        settings_for_data(settings, dataset)

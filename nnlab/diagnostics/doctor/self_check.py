@@ -26,7 +26,7 @@ from nnlab.engine.outcomes import Fitted
 from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
-from nnlab.ingredients.resolve import complete_settings, fitted_to
+from nnlab.ingredients.resolve import complete_settings, settings_for_data
 from nnlab.networks.models import MODELS, model_named
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
@@ -207,7 +207,7 @@ def _rows_of(subject: Subject) -> Dataset:
 
 def _runs(subject: Subject, dataset: Dataset, dtype: str) -> list[Run]:
     settings = complete_settings(RunSettings.from_values({**_SHARED, **subject.settings, "dtype": dtype}))
-    settings = fitted_to(settings, dataset)
+    settings = settings_for_data(settings, dataset)
     return [
         Run(f"{lr!r}|{seed}", repr(lr), seed, settings.model_copy(update={"lr": lr}))
         for seed in _SEEDS

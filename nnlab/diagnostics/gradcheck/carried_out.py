@@ -27,7 +27,7 @@ from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.program import program_of
 from nnlab.engine.sources import Sources
 from nnlab.engine.starting import starting_weights
-from nnlab.ingredients.resolve import complete_settings, fitted_to
+from nnlab.ingredients.resolve import complete_settings, settings_for_data
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
 
@@ -139,7 +139,7 @@ def model_subject(settings: RunSettings, sources: Sources, *, rows: int, seed: i
         sources: of the data.
         rows: how many.
     """
-    settings = fitted_to(settings, sources.dataset(settings))
+    settings = settings_for_data(settings, sources.dataset(settings))
     run = Run("", str(settings.model), seed, settings)
     program = program_of(run, sources.shape(run))
     train = sources.parts(settings, seed).train

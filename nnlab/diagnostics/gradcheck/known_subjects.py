@@ -56,7 +56,9 @@ def link_subjects() -> Iterator[Subject]:
     for name, link in LINKS.items():
         for count in (1, _CLASSES):
             scores = _normal(count, _ROWS)
-            yield Subject(f"link {name} ({count} scores)", partial(_applied, link, "scores"), {"scores": scores})
+            yield Subject(
+                f"link {name} ({count} scores)", partial(_applied, link.function, "scores"), {"scores": scores}
+            )
 
 
 def layer_subjects() -> Iterator[Subject]:
