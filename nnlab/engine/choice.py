@@ -83,7 +83,7 @@ def chosen(program: Program, starts: Sequence[Mapping[str, Tensor]], x_ND: Tenso
 
 def is_native(layers: Layers) -> bool:
     """Whether every layer has a kernel of its own."""
-    return all(type(layer) in KERNELS or layer.inside for _, layer in walk(layers))
+    return all(type(layer) in KERNELS or layer.sublayers for _, layer in walk(layers))
 
 
 def what_hinders(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tensor, dtype: str) -> str | None:

@@ -21,7 +21,7 @@ from nnlab.core.spelling import mention
 from nnlab.engine.modules import MODULES, module_of, own_module, tensors_of
 from nnlab.engine.plan import Program, gain_activation
 from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Parameter, Residual, parameters
-from nnlab.networks.module_layer import Module, seeded
+from nnlab.networks.module_layer import Module, global_seed
 from nnlab.networks.spatial_layers import Conv, Pool
 from nnlab.settings.run_records import Run
 
@@ -59,7 +59,7 @@ def _built(layers: Layers, seed: int) -> Weights:
         case (Module() as layer,):
             tensors = tensors_of(own_module(layer, init, torch.default_generator))
         case _:
-            with seeded(init):
+            with global_seed(init):
                 tensors = dict(module_of(layers, torch.default_generator).named_parameters())
     exact = {name: value.detach().double() if value.is_floating_point() else value for name, value in tensors.items()}
     trained = [parameter.name for parameter in parameters(layers)]

@@ -18,7 +18,7 @@ from nnlab.core.spec import Spec, parse_spec
 from nnlab.diagnostics.signals.layer_signals import COLUMNS, Probe, distinct_units, probe_rows, signals
 from nnlab.diagnostics.signals.passes import elementwise
 from nnlab.engine.executors import Machine, execute
-from nnlab.networks.models import mlp, neuron
+from nnlab.networks.dense_models import mlp, neuron
 
 # The greatest slope of each activation that can saturate, as calculus gives it.
 STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "softsign": 1.0, "hardtanh": 1.0}

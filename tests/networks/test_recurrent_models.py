@@ -10,7 +10,8 @@ from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec
 from nnlab.networks.layers import Dropout, Linear, parameters
 from nnlab.networks.models import MODELS
-from nnlab.networks.recurrent import Recurrent, gru, lstm, rnn
+from nnlab.networks.recurrent_layer import Recurrent
+from nnlab.networks.recurrent_models import gru, lstm, rnn
 
 RELU = Spec("relu")
 
@@ -67,8 +68,8 @@ def test_the_nonlinearity_of_rnn_is_pytorchs_key():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"read": "first"}, "--model rnn:read takes all or last, not 'first'."),
-        ({"nonlinearity": "gelu"}, "--model rnn:nonlinearity takes tanh or relu, not 'gelu'."),
+        ({"read": "first"}, "model rnn:read takes all or last, not 'first'."),
+        ({"nonlinearity": "gelu"}, "model rnn:nonlinearity takes tanh or relu, not 'gelu'."),
     ],
 )
 def test_words_that_are_no_choice_are_refused(keys, message):
@@ -78,7 +79,10 @@ def test_words_that_are_no_choice_are_refused(keys, message):
 
 
 def test_an_image_is_no_series():
-    with pytest.raises(UsageError, match="--model gru reads series, and a row of 1x8x8 is none"):
+    with pytest.raises(
+        UsageError,
+        match=r"model gru reads series, .* a row of these data has shape 1x8x8; conv2d and lenet take images",
+    ):
         gru((1, 8, 8), 10, RELU)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nnlab.engine.arrays import like, padded
 from nnlab.engine.kernels.recurrent_cells import CELLS, Cell, Places
-from nnlab.networks.recurrent import Recurrent
+from nnlab.networks.recurrent_layer import Recurrent
 
 if TYPE_CHECKING:
     from nnlab.engine.kernels.table import Site

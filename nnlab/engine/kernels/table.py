@@ -27,7 +27,7 @@ from nnlab.engine.kernels.normalisation import NormKernel
 from nnlab.engine.kernels.pooling import pool_kernel
 from nnlab.engine.kernels.recurrence import RecurrentKernel
 from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
-from nnlab.networks.recurrent import Recurrent
+from nnlab.networks.recurrent_layer import Recurrent
 from nnlab.networks.spatial_layers import Conv, Pool
 
 
