@@ -1,7 +1,8 @@
-"""A person's own arrays, of an .npz or a function, as a data set: `x` [N, ...], `y` [N], and parts of their own.
+"""A person's own arrays, from an .npz file or a function, as a data set: `x` [N, ...] and `y` [N].
 
-Parts are `x_val` and `y_val`, `x_test` and `y_test`; both are optional. Rows of any shape are flattened. `y` may be
-numbers, whole numbers or text (targets.py says what they mean). In reconstruction `y` is ignored and may be absent.
+A validation part (`x_val`, `y_val`) and a test part (`x_test`, `y_test`) are optional. Rows of any shape are flattened.
+`y` may be numbers, whole numbers or text (targets.py says what they mean). In reconstruction `y` is ignored and may be
+absent.
 
 Shapes: N rows, D numbers a row.
 """
@@ -49,7 +50,7 @@ def npz_dataset(path: Path, *, task: TaskChoice, missing: Missing) -> Dataset:
 
 
 def arrays_dataset(arrays: Mapping[str, Array], *, place: str, task: TaskChoice, missing: Missing) -> Dataset:
-    """The data set that arrays of these names make.
+    """The data set that these named arrays make.
 
     Args:
         arrays: `x`, `y`, and those of the parts given.
@@ -162,7 +163,7 @@ def _read_part(
 def _handle_missing(
     place: str, suffix: str, x: Floats, y: TargetValues, missing: Missing
 ) -> tuple[Floats, TargetValues]:
-    """The rows of a part after missing numbers are handled: dropped, left to the training part's means, or refused."""
+    """The rows of a part after missing numbers are handled: dropped, left for the training part's means, or refused."""
     no_target = pd.isna(y)
     absent = no_target if missing == "mean" else no_target | np.isnan(x).any(axis=1)
     if missing == "drop":

@@ -33,7 +33,7 @@ NOTHING_GIVEN: Final[Mapping[GivenPart, tuple[Floats, Targets]]] = {}
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """A column that is predicted from: one feature, or one indicator feature for each category.
+    """A column to predict from: it becomes one feature, or one indicator feature for each category.
 
     Attributes:
         name: as the table names it.
@@ -53,7 +53,7 @@ class FeatureColumn:
 
 @dataclass(frozen=True, eq=False)
 class SplitColumn:
-    """The column that a split `group:COLUMN` or `time:COLUMN` goes by. It is not a feature: it would give the rows away.
+    """The column that a split `group:COLUMN` or `time:COLUMN` goes by. It is not a feature: it would identify rows.
 
     Attributes:
         name: of the column.
@@ -73,7 +73,7 @@ class Dataset:
         y: targets [N]: float64 for regression, the class index 0..C-1 as int64 for classes (binary: 0 and 1). For
             reconstruction the inputs themselves, [N, D].
         task: what is predicted.
-        columns: the columns that are predicted from, in order; their features are the columns of `x`.
+        columns: the columns to predict from, in order; their features are the columns of `x`.
         row_shape: shape of one row before it was flattened to D numbers: (D,), (channels, steps) or (channels, height, width).
         target_name: the name of the targets.
         class_names: C names; () where there are no classes.
@@ -137,7 +137,7 @@ def dataset_from_arrays(
     standardize: bool = False,
     row_shape: tuple[int, ...] = (),
 ) -> Dataset:
-    """A Dataset of arrays: features are called x0, x1, ... and classes 0, 1, ... where no names are given."""
+    """The Dataset of these arrays; without names given, features are called x0, x1, ... and classes 0, 1, ..."""
 
     def targets(y: Targets) -> Targets:
         return y.astype(np.float64) if task == "regression" else y.astype(np.int64)

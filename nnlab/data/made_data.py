@@ -37,7 +37,7 @@ def moons(*, samples: Count = 1000, noise: NonNegative = 0.2, seed: Whole = 0) -
 
 
 def circles(*, samples: Count = 1000, noise: NonNegative = 0.1, factor: Fraction = 0.5, seed: Whole = 0) -> Dataset:
-    """A circle of radius `factor` (class 1) within one of radius 1 (class 0); binary, [N, 2], Gaussian noise.
+    """A circle of radius `factor` (class 1) inside one of radius 1 (class 0); binary, [N, 2], Gaussian noise.
 
     Source: scikit-learn, `make_circles`.
     """
@@ -99,7 +99,7 @@ def xor(*, samples: Count = 1000, noise: NonNegative = 0.1, seed: Whole = 0) -> 
 
 
 def sine(*, samples: Count = 500, frequency: Positive = 1.0, noise: NonNegative = 0.1, seed: Whole = 0) -> Dataset:
-    """y = sin(2 pi frequency x) + noise N(0, noise^2), x uniform in [-1, 1]; regression, [N, 1].
+    """y = sin(2 pi frequency x) + e, e from N(0, noise^2), x uniform in [-1, 1]; regression, [N, 1].
 
     Source: the usual example of curve fitting, as in Bishop 2006, section 1.1.
     """
@@ -112,7 +112,7 @@ def sine(*, samples: Count = 500, frequency: Positive = 1.0, noise: NonNegative 
 def linear_regression(
     *, samples: Count = 500, features: Count = 10, noise: NonNegative = 0.1, seed: Whole = 0
 ) -> Dataset:
-    """y = x w + noise N(0, noise^2), x from N(0, I), w from N(0, I / D); regression, [N, D].
+    """y = x w + e, e from N(0, noise^2), x from N(0, I), w from N(0, I / D); regression, [N, D].
 
     E[(x w)^2] is 1 on average over w, so `noise` is in units of the signal.
 
@@ -146,7 +146,7 @@ def location(
     scale: Positive = 10.0,
     seed: Whole = 0,
 ) -> Dataset:
-    """y = centre + noise: N(0, 1), or with probability `outliers` N(0, scale^2); regression, [N, 1].
+    """y = centre + e, e from N(0, 1) or, with probability `outliers`, from N(0, scale^2); regression, [N, 1].
 
     The input is 0 in every row, so a unit's bias is the only thing to learn. It converges to the loss's estimate of
     location: the mean for mse, the median for l1.

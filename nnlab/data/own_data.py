@@ -97,7 +97,7 @@ def own_dataset(spec: Spec, *, task: TaskChoice, missing: Missing) -> Dataset:
 
 
 def _arrays(given: object, *, place: str) -> dict[str, Array]:
-    """The arrays `x`, `y` of what the function returned and, if it has a test part, `x_test` and `y_test`."""
+    """The arrays `x`, `y`, and `x_test`, `y_test` if there is a test part, of the value that the function returned."""
     parts = tuple(given) if isinstance(given, tuple | list) else (given,)
     if len(parts) in _ARRAYS and all(isinstance(part, ArrayLike | list) for part in parts):
         return {name: _array(part, f"{place}, {name}") for name, part in zip(_ARRAYS[len(parts)], parts, strict=True)}
@@ -152,7 +152,7 @@ def _array(values: object, place: str) -> Array:
 
 
 def _task(arrays: Mapping[str, Array], task: TaskChoice) -> TaskChoice:
-    """The task: `task` itself, or if that is `auto` and the targets are numbers, the one that their type implies."""
+    """The task that the type of the targets implies, if `task` is `auto` and they are numbers; else `task`."""
     y = np.concatenate([array.reshape(-1) for name, array in arrays.items() if name.startswith("y")])
     if task != "auto" or y.dtype.kind not in "biuf":
         return task

@@ -31,7 +31,7 @@ class Preprocessing:
     """Inputs are (x - means) / scales, targets of regression (y - target_mean) / target_scale.
 
     Attributes:
-        columns: the columns that are predicted from, in order.
+        columns: the columns to predict from, in order.
         means: D means of the training part; 0 for indicators of categories, and where nothing is standardised.
         scales: D standard deviations (divisor N); 1 likewise, and for constant features.
         fill: D means of the training part, for missing cells; None where a missing cell is an error.

@@ -1,4 +1,4 @@
-"""Splits: which rows go to the training, validation and test part.
+"""Splits: how rows are divided into the training, validation and test part.
 
     random       rows drawn by the seed: the default where there are no classes
     stratified   the same, with each class in the same share in every part: the default for classes
@@ -165,7 +165,7 @@ def _check_column(dataset: Dataset, split: Split, *, parts: int) -> None:
 
 
 def _cut(dataset: Dataset, split: Split, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
-    """`rows` without about `num` of them, and those; both ascending."""
+    """The rows that stay, and about `num` rows taken from them; both ascending."""
     if num == 0:
         return rows, rows[:0]
     if num >= len(rows):

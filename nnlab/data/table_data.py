@@ -103,7 +103,7 @@ def _handle_missing(table: Table, missing: Missing, *, needed: tuple[str | None,
 
     Args:
         table: all rows.
-        missing: `drop` drops rows with a missing cell; `mean` leaves missing cells to the training part's means, except
+        missing: `drop` drops rows with a missing cell; `mean` leaves missing cells for the training part's means, except
             in the columns `needed`; else any missing cell is an error.
         needed: columns that have no mean: the target, and the one that the split goes by.
     """
@@ -150,7 +150,7 @@ def indicators(cells: pd.Series, categories: tuple[str, ...]) -> Floats:
 
 
 def _target_values(table: Table, name: str, task: TaskChoice) -> TargetValues:
-    """The target column as text if it is to be classes and some cell is not a number, else as numbers or text by its cells."""
+    """The target column as numbers, or as text: if it is text, or if it is to be classes and not all cells are numbers."""
     cells = table.frame[name]
     if task in ("binary", "multiclass") and pd.to_numeric(cells, errors="coerce").isna().any():
         return cells.to_numpy(dtype=object)

@@ -162,7 +162,7 @@ def read_parquet(path: Path) -> Table:
 
 
 def _records(file: Iterator[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each record that is not blank, after the line that it starts on."""
+    """(line, cells) of each record that is not blank; a record may span lines, `line` is its first."""
     reader = csv.reader(file, strict=True)
     start = 1
     try:

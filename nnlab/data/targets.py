@@ -49,7 +49,7 @@ class Target:
 
 
 def target_of(values: TargetValues, task: TaskChoice, *, place: str) -> Target:
-    """The target that `values` [N] (float64, or text) make.
+    """The Target for `values` [N], float64 or text.
 
     Args:
         values: none of them missing.

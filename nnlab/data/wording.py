@@ -1,4 +1,4 @@
-"""Wording that the messages about a person's data share."""
+"""Wording shared by the messages about a person's data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def file_error(path: Path, error: Exception) -> DataError:
 
 
 def other_ways(missing: Missing) -> str:
-    """The settings that accept a missing cell which `missing` refuses: `drop` always, `mean` where it is not in use."""
+    """The other values of the setting `missing` that would accept a missing cell: `drop`, and `mean` unless it is in use."""
     drop = mention("missing", "drop")
     return drop if missing == "mean" else f"{drop} or {mention('missing', 'mean')}"
 

@@ -1,4 +1,4 @@
-"""Layers: the descriptions that a network consists of.
+"""Layers as data: the description of a network.
 
 A network is described, not built: the engine `native` turns the layers into kernels for many runs at once, the engine `loop`
 into an `nn.Module`, and a trained model is stored with the settings that give the same description. Parameters are named as
@@ -127,7 +127,7 @@ class Norm(Layer):
     """(x - mean) / sqrt(var + 1e-5) * weight + bias.
 
     Mean and variance are over a row's features (layer), over a channel's positions in all rows of the batch (batch), or over
-    a row's channels of one of `groups` groups, with their positions (group). Weight and bias are per channel.
+    a row's channels in each of `groups` groups, with their positions (group). Weight and bias are per channel.
     """
 
     over: Literal["layer", "batch", "group"]

@@ -118,7 +118,7 @@ def build_module(layer: Module, seed: int) -> nn.Module:
         if not isinstance(made, nn.Module):
             raise UsageError(f"{mention('model', layer.spec)} makes {made!r}, which is not an nn.Module.")
         made.register_forward_pre_hook(lambda _, given: (given[0].reshape(-1, *layer.row), *given[1:]))
-        made.register_forward_hook(lambda _, given, scores: _scores_BO(layer, given[0], scores))
+        made.register_forward_hook(lambda _, given, scores: _check_scores(layer, given[0], scores))
         if any(nn.parameter.is_lazy(parameter) for parameter in made.parameters()):
             with torch.no_grad():  # lazy layers take their sizes from the first rows, and draw then
                 made.eval()(torch.zeros(_TRIED_ROWS, math.prod(layer.row)))
@@ -127,7 +127,7 @@ def build_module(layer: Module, seed: int) -> nn.Module:
     return made.train()
 
 
-def _scores_BO(layer: Module, rows: Tensor, scores: object) -> Tensor:
+def _check_scores(layer: Module, rows: Tensor, scores: object) -> Tensor:
     """The scores as [B, outputs].
 
     Raises:
@@ -184,7 +184,7 @@ def leaves(module: nn.Module) -> list[nn.Module]:
 
 
 def is_dropout(part: nn.Module) -> bool:
-    """True if it drops units or channels and is PyTorch's own: then its masks are drawn from the run's stream instead."""
+    """True if it is one of PyTorch's layers that drop units or channels. The run's own stream draws their masks instead."""
     return type(part) in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d) and 0 < float(part.p) < 1  # type: ignore[arg-type]
 
 

@@ -52,9 +52,9 @@ def own_model(name: str) -> Callable[..., Layers]:
     def layers(row: RowShape, outputs: int, activation: Spec, **values: Value) -> Layers:
         given = {"features": math.prod(row), "row": row, "outputs": outputs, "activation": str(activation), **values}
         arguments = {key: value for key, value in given.items() if key in taken}
-        module_of = activation if takes_activation and not takes_its_name else None
+        as_module = activation if takes_activation and not takes_its_name else None
         spec = Spec(name, tuple((key, spell_value(value)) for key, value in values.items()))
-        build = partial(_build, theirs, arguments, module_of)
+        build = partial(_build, theirs, arguments, as_module)
         return (Module(spec, row, outputs, activation if takes_activation else None, build),)
 
     # The catalogue reads a model's keys from its signature, and these are known only when the person's file is loaded.

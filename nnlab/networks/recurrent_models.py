@@ -1,7 +1,7 @@
 """Recurrent models: recurrent layers on top of each other, then the scores.
 
-The keys of a model are the keyword-only parameters of its function, so the keys that all three share stand in each; what the
-keys do stands once, in `_recurrent_layers`, and the tests hold the shared keys equal.
+The keys of a model are the keyword-only parameters of its function, so all three list the keys that they share. Their meaning
+is written once, in `_recurrent_layers`; a test holds the lists equal.
 """
 
 from __future__ import annotations

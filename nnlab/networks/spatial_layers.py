@@ -65,7 +65,10 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """h[c, t] = the maximum or mean of x[c, stride t + i] over the places i of the window; a rest that fills no window is left out."""
+    """h[c, t] = the maximum or mean of x[c, stride t + i] over the places i of the window.
+
+    Positions behind the last window are ignored.
+    """
 
     inputs: tuple[int, ...]
     over: Literal["max", "mean"]

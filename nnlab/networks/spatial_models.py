@@ -1,7 +1,7 @@
 """Convolutional models: for series (channels, steps) and images (channels, height, width).
 
-The keys of a model are the keyword-only parameters of its function, so the keys that conv1d and conv2d share stand in both;
-what the keys do stands once, in `ConvBlock`, and the tests hold the shared keys equal.
+The keys of a model are the keyword-only parameters of its function, so conv1d and conv2d both list the keys that they share.
+Their meaning is written once, in `ConvBlock`; a test holds the two lists equal.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def conv1d(
     Args:
         channels: of each convolution's output, in order.
         kernel: steps that each convolution sees at a time; it moves by `stride` steps, over `padding` zeros at each end.
-        pool: max or mean over each window of `pool_size` steps, after every activation; or none.
-        norm: batch (over a channel's steps in all rows) or group (over a row's channels of each of `groups` groups), before every
-            activation; or none.
+        pool: after every activation, max or mean over each window of `pool_size` steps; or none.
+        norm: before every activation, batch (over a channel's steps in all rows) or group (over a row's channels in each of
+            `groups` groups); or none.
         residual: a convolution whose output has the shape of its input adds the input to it.
         dropout: probability with which a unit is dropped, in training, after every activation.
         hidden: units of each dense layer between the convolutions and the scores.
@@ -95,9 +95,9 @@ def conv2d(
     Args:
         channels: of each convolution's output, in order.
         kernel: pixels a side that each convolution sees at a time; it moves by `stride` pixels, over `padding` zeros at each edge.
-        pool: max or mean over each square of `pool_size` pixels a side, after every activation; or none.
-        norm: batch (over a channel's pixels in all rows) or group (over a row's channels of each of `groups` groups), before every
-            activation; or none.
+        pool: after every activation, max or mean over each square of `pool_size` pixels a side; or none.
+        norm: before every activation, batch (over a channel's pixels in all rows) or group (over a row's channels in each of
+            `groups` groups); or none.
         residual: a convolution whose output has the shape of its input adds the input to it.
         dropout: probability with which a unit is dropped, in training, after every activation.
         hidden: units of each dense layer between the convolutions and the scores.

@@ -42,7 +42,7 @@ def transformer(
     """
     if width % heads:
         raise UsageError(f"{mention('model', 'transformer:width')} must be a multiple of heads={heads}, not {width}.")
-    series_shape(row, model="transformer")
+    series_shape(row, model="transformer")  # an image is refused here, before torch is loaded
     keys: dict[str, Any] = {
         "width": width,
         "heads": heads,

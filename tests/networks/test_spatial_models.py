@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnlab.catalog.entry import key_values
+from nnlab.catalog.entry import key_values, keys
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.engine.modules import module_of
@@ -128,3 +128,11 @@ def test_names_and_shapes_of_parameters_are_pytorchs():
 def test_what_does_not_fit_is_refused_with_what_was_given_and_what_would(text, row, said):
     with pytest.raises(UsageError, match=said):
         layers_of(text, row)
+
+
+def test_the_keys_that_conv1d_and_conv2d_share_are_the_same_but_for_the_defaults_of_three():
+    series, images = (keys(MODELS[name].function) for name in ("conv1d", "conv2d"))
+    assert list(series) == list(images)
+    different = [name for name in series if series[name] != images[name]]
+    assert different == ["channels", "kernel", "padding"]
+    assert [series[name].kind for name in different] == [images[name].kind for name in different]
