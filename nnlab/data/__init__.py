@@ -1,1 +1,1 @@
-"""Data: where rows come from, how files are read, and how rows are divided and scaled."""
+"""Data: data sets by name or from a person's files and functions; rows split into parts, and scaled."""

@@ -1,4 +1,4 @@
-"""A data set as every layer above sees it: rows of numbers, what is to be predicted, and where both came from.
+"""A data set as every layer above sees it: rows of numbers, the targets to predict, and the names of both.
 
 Shapes: N rows, D features, C classes.
 """
@@ -32,8 +32,8 @@ NOTHING_GIVEN: Final[Mapping[GivenPart, tuple[Floats, Targets]]] = {}
 
 
 @dataclass(frozen=True)
-class Column:
-    """A column of a table: one feature, or one indicator feature for each category.
+class FeatureColumn:
+    """A column to predict from: it becomes one feature, or one indicator feature for each category.
 
     Attributes:
         name: as the table names it.
@@ -53,7 +53,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class SplitColumn:
-    """The column that `--split group:COLUMN` or `time:COLUMN` goes by. It is no feature: it would tell on the rows.
+    """The column that a split `group:COLUMN` or `time:COLUMN` goes by. It is not a feature: it would identify rows.
 
     Attributes:
         name: of the column.
@@ -73,33 +73,29 @@ class Dataset:
         y: targets [N]: float64 for regression, the class index 0..C-1 as int64 for classes (binary: 0 and 1). For
             reconstruction the inputs themselves, [N, D].
         task: what is predicted.
-        columns: the table's columns, in order; their features are the columns of `x`.
-        target_name: what `y` is called.
-        class_names: C names; () where there are no classes.
-        given: parts that the data brings of its own, as (x, y).
-        standardize: whether inputs and regression targets are to be scaled by the training part: true for tables.
-        missing: what was asked for missing cells.
+        columns: the columns to predict from, in order; their features are the columns of `x`.
         row_shape: shape of one row before it was flattened to D numbers: (D,), (channels, steps) or (channels, height, width).
-        split_column: what `--split group:` or `time:` goes by.
-        notes: what the person should hear of (rows dropped).
+        target_name: the name of the targets.
+        class_names: C names; () where there are no classes.
+        given: parts that the data set brings itself, as (x, y).
+        standardize: whether inputs and regression targets are to be scaled by the training part: true for tables.
+        missing: how missing cells are handled.
+        split_column: the column that the split goes by, where it goes by one.
+        notes: sentences to show to the user (rows dropped).
     """
 
     x: Floats
     y: Targets
     task: Task
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
+    row_shape: tuple[int, ...]
     target_name: str = "y"
     class_names: tuple[str, ...] = ()
     given: Mapping[GivenPart, tuple[Floats, Targets]] = field(default_factory=dict)
     standardize: bool = False
     missing: Missing = "error"
-    row_shape: tuple[int, ...] = ()
     split_column: SplitColumn | None = None
     notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.row_shape:
-            object.__setattr__(self, "row_shape", (self.x.shape[1],))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -113,7 +109,7 @@ class Dataset:
 
     @property
     def has_classes(self) -> bool:
-        """Whether it is a class that is predicted."""
+        """True if the target is a class."""
         return self.task in ("binary", "multiclass")
 
     def fingerprint(self) -> str:
@@ -130,7 +126,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def from_arrays(
+def dataset_from_arrays(
     x: Floats,
     y: Targets,
     task: Task,
@@ -141,9 +137,9 @@ def from_arrays(
     standardize: bool = False,
     row_shape: tuple[int, ...] = (),
 ) -> Dataset:
-    """A Dataset of arrays: features are called x0, x1, ... and classes 0, 1, ... where no names are given."""
+    """The Dataset of these arrays; without names given, features are called x0, x1, ... and classes 0, 1, ..."""
 
-    def typed(y: Targets) -> Targets:
+    def targets(y: Targets) -> Targets:
         return y.astype(np.float64) if task == "regression" else y.astype(np.int64)
 
     if task != "regression" and not class_names:
@@ -151,18 +147,18 @@ def from_arrays(
     names = feature_names or tuple(f"x{index}" for index in range(x.shape[1]))
     return Dataset(
         x=np.ascontiguousarray(x, dtype=np.float64),
-        y=typed(y),
+        y=targets(y),
         task=task,
-        columns=tuple(Column(name) for name in names),
+        columns=tuple(FeatureColumn(name) for name in names),
+        row_shape=row_shape or (x.shape[1],),
         class_names=class_names,
-        given={part: (px.astype(np.float64), typed(py)) for part, (px, py) in given.items()},
+        given={part: (part_x.astype(np.float64), targets(part_y)) for part, (part_x, part_y) in given.items()},
         standardize=standardize,
-        row_shape=row_shape,
     )
 
 
-def reconstructed(dataset: Dataset) -> Dataset:
-    """The same rows with themselves as targets, whatever was predicted of them."""
+def reconstruction_dataset(dataset: Dataset) -> Dataset:
+    """The same rows with themselves as targets; the data set's own targets are left out."""
     return replace(
         dataset,
         y=dataset.x,

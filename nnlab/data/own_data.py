@@ -1,7 +1,8 @@
-"""A person's own data: a function `FILE.py:NAME` that gives arrays, tensors or a torch Dataset.
+"""A person's own data: a function `FILE.py:NAME` that returns arrays, tensors or a torch Dataset.
 
-Whole numbers and text as targets are classes, numbers with a point are to be estimated; `--task` says otherwise. Everything else is
-as with an .npz file: rows of any shape are stored flat, and standardised by the training part unless `--no-standardize` is given.
+Targets of an integer type and text are classes, targets of a floating-point type are to be estimated; the setting `task`
+overrides this. Everything else is as with an .npz file: rows of any shape are stored flat, and standardised by the
+training part unless the setting `standardize` is false.
 
 Shapes: N rows, of any shape.
 """
@@ -17,7 +18,7 @@ from nnlab.catalog.entry import key_values, keys
 from nnlab.core.errors import DataError, UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spelling import mention
-from nnlab.data.array_files import dataset_of_arrays
+from nnlab.data.array_data import arrays_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnlab.core.spec import Spec
-    from nnlab.data.array_files import Array
+    from nnlab.data.array_data import Array
     from nnlab.data.dataset import Dataset, Missing
     from nnlab.data.targets import TaskChoice
 else:
@@ -42,14 +43,14 @@ _SETS: Final = ("", "_test")
 
 @runtime_checkable
 class ArrayLike(Protocol):
-    """What NumPy can read: its own arrays, tensors, tables of pandas."""
+    """Anything that NumPy can read: its own arrays, tensors, tables of pandas."""
 
     def __array__(self) -> object: ...
 
 
 @runtime_checkable
-class Rows(Protocol):
-    """A data set that can be asked for its rows by their number, as PyTorch's can."""
+class MapStyleDataset(Protocol):
+    """A data set that gives each row by its index, as PyTorch's map-style data sets do."""
 
     def __len__(self) -> int: ...
 
@@ -58,45 +59,45 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class OwnData:
-    """A person's own function, as an entry of the catalogue would be."""
+    """A person's own function, as an entry of the catalogue."""
 
     function: Callable[..., object]
 
 
 def own_data(spec: Spec) -> OwnData:
-    """The function that `--data FILE.py:NAME` names.
+    """The function that the specification FILE.py:NAME names.
 
     Raises:
-        UsageError: no such file or function, or one that needs more than its keys.
+        UsageError: no such file or function, or a function that can't be called with its keys alone.
     """
     function = load_function(spec.name, what=mention("data"))
     try:
         inspect.signature(function).bind(**dict.fromkeys(keys(function)))
     except TypeError as error:
         raise UsageError(
-            f"{mention('data', spec.name)} is called with its keys alone: {error}. Keys stand after a * and are annotated float, int, bool or "
-            "str, as in def rows(*, samples: int = 100)."
+            f"{mention('data', spec.name)} is called with its keys alone: {error}. Keys stand after a * and are"
+            " annotated float, int, bool or str, as in def rows(*, samples: int = 100)."
         ) from None
     return OwnData(function)
 
 
 def own_dataset(spec: Spec, *, task: TaskChoice, missing: Missing) -> Dataset:
-    """The data set that a person's own function gives for the keys of its specification.
+    """The data set that a person's own function returns for the keys of its specification.
 
     Raises:
-        UsageError: no such function or key, or one that fails.
-        DataError: what it gives is no data set: what is wrong, and what was expected.
+        UsageError: no such function or key, or a function that fails.
+        DataError: it does not return a data set: what is wrong, and what was expected.
     """
     function = own_data(spec).function
     values = key_values(function, spec, what=mention("data"))
     with blame(spec.name, f"{mention('data')} {spec.name!r}"):
         given = function(**values)
     arrays = _arrays(given, place=spec.name)
-    return dataset_of_arrays(arrays, place=spec.name, task=_task(arrays, task), missing=missing)
+    return arrays_dataset(arrays, place=spec.name, task=_task(arrays, task), missing=missing)
 
 
 def _arrays(given: object, *, place: str) -> dict[str, Array]:
-    """What was given as arrays `x`, `y` and, where there is a test part, `x_test` and `y_test`."""
+    """The arrays `x`, `y`, and `x_test`, `y_test` if there is a test part, of the value that the function returned."""
     parts = tuple(given) if isinstance(given, tuple | list) else (given,)
     if len(parts) in _ARRAYS and all(isinstance(part, ArrayLike | list) for part in parts):
         return {name: _array(part, f"{place}, {name}") for name, part in zip(_ARRAYS[len(parts)], parts, strict=True)}
@@ -111,10 +112,10 @@ def _arrays(given: object, *, place: str) -> dict[str, Array]:
 
 
 def _is_set(part: object) -> bool:
-    return isinstance(part, Rows) and not isinstance(part, ArrayLike | list | tuple | dict | str)
+    return isinstance(part, MapStyleDataset) and not isinstance(part, ArrayLike | list | tuple | dict | str)
 
 
-def _columns(rows: Rows, place: str) -> tuple[Array, Array]:
+def _columns(rows: MapStyleDataset, place: str) -> tuple[Array, Array]:
     """The inputs and the targets of all rows of a data set."""
     if len(rows) == 0:
         raise DataError(f"{place} gives a {type(rows).__name__} without rows. Expected at least one.")
@@ -127,7 +128,7 @@ def _columns(rows: Rows, place: str) -> tuple[Array, Array]:
     return np.stack([x for x, _ in pairs]), np.stack([y for _, y in pairs])
 
 
-def _pairs(rows: Rows, place: str) -> Iterator[tuple[Array, Array]]:
+def _pairs(rows: MapStyleDataset, place: str) -> Iterator[tuple[Array, Array]]:
     for index in range(len(rows)):
         row = rows[index]
         if not isinstance(row, tuple | list) or len(row) != 2:
@@ -137,20 +138,21 @@ def _pairs(rows: Rows, place: str) -> Iterator[tuple[Array, Array]]:
 
 
 def _array(values: object, place: str) -> Array:
-    """An array of whatever NumPy or PyTorch can read; text as NumPy's own text."""
+    """An array of anything that NumPy or PyTorch can read; text as NumPy's own text."""
+    # In this order, so that torch is not loaded for arrays and lists.
     if not isinstance(values, np.ndarray | list) and isinstance(values, torch.Tensor):
         tensor = values.detach().cpu()
         return np.asarray(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
     try:
         array: Array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"{place} is no array: {str(error).rstrip('.')}.") from None
+        raise DataError(f"{place} is not an array: {str(error).rstrip('.')}.") from None
     is_text = array.dtype == object and all(isinstance(value, str) for value in array.flat)
     return array.astype(str) if is_text else array
 
 
 def _task(arrays: Mapping[str, Array], task: TaskChoice) -> TaskChoice:
-    """What is predicted: by the type of the targets, unless `--task` says it."""
+    """The task that the type of the targets implies, if `task` is `auto` and they are numbers; else `task`."""
     y = np.concatenate([array.reshape(-1) for name, array in arrays.items() if name.startswith("y")])
     if task != "auto" or y.dtype.kind not in "biuf":
         return task

@@ -1,4 +1,4 @@
-"""What turns rows of a table into a network's inputs: learned from the training part, stored with the model.
+"""Preprocessing: the scaling and filling of a network's inputs, learned from the training part and stored with the model.
 
 Shapes: N rows, D features.
 """
@@ -11,14 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from nnlab.core.errors import DataError
 from nnlab.core.lazy import lazy
 from nnlab.core.spelling import mention
-from nnlab.data.array_files import flat_rows, load_arrays
-from nnlab.data.dataset import Column
-from nnlab.data.table_files import indicators
-from nnlab.data.table_reader import MARKS_IN_WORDS, Table, listed, numbers, read_table
+from nnlab.data.dataset import FeatureColumn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import numpy as np
     from sklearn import preprocessing as sklearn_preprocessing
@@ -35,19 +31,19 @@ class Preprocessing:
     """Inputs are (x - means) / scales, targets of regression (y - target_mean) / target_scale.
 
     Attributes:
-        columns: the table's columns, in order.
+        columns: the columns to predict from, in order.
         means: D means of the training part; 0 for indicators of categories, and where nothing is standardised.
         scales: D standard deviations (divisor N); 1 likewise, and for constant features.
         fill: D means of the training part, for missing cells; None where a missing cell is an error.
         row_shape: shape of a row before it was flattened to D numbers.
         task: what is predicted.
-        target: its name.
+        target: the name of the targets.
         target_mean: of the training part; 0 where not standardised.
         target_scale: of the training part, in the target's unit; 1 where not standardised.
         class_names: in the order of the indices; () where there are no classes.
     """
 
-    columns: tuple[Column, ...]
+    columns: tuple[FeatureColumn, ...]
     means: tuple[float, ...]
     scales: tuple[float, ...]
     fill: tuple[float, ...] | None
@@ -80,32 +76,36 @@ class Preprocessing:
         return prediction * self.target_scale + self.target_mean
 
     def to_json(self) -> dict[str, object]:
-        """Everything, in JSON's types."""
+        """All fields, in JSON's types."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`, from what a JSON file gives."""
+        """The inverse of `to_json`, from the content of a JSON file."""
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
         columns = [(column["name"], column["categories"]) for column in fields["columns"]]
-        values["columns"] = tuple(Column(name, None if found is None else tuple(found)) for name, found in columns)
+        values["columns"] = tuple(
+            FeatureColumn(name, None if found is None else tuple(found)) for name, found in columns
+        )
         return cls(**values)
 
 
-def fitted(dataset: Dataset, x: Floats, y: Targets, *, standardize: bool, raw_targets: bool = False) -> Preprocessing:
-    """The preprocessing that the training part calls for.
+def fit_preprocessing(
+    dataset: Dataset, x: Floats, y: Targets, *, standardize: bool, raw_targets: bool = False
+) -> Preprocessing:
+    """The preprocessing that the training part determines.
 
     Args:
         dataset: for names and classes.
         x: the training rows [N, D]; NaN where a cell is missing.
         y: the training targets [N], label noise and outliers included.
         standardize: whether to scale; else means are 0 and scales 1.
-        raw_targets: leave the targets in their own unit all the same (the loss needs counts).
+        raw_targets: leave the targets in their own unit even if inputs are scaled (the loss needs counts).
 
     Raises:
-        DataError: a feature that no training row has.
+        DataError: a feature that is missing in every training row.
     """
     fill = _training_means(dataset, x) if dataset.missing == "mean" else None
     means, scales = np.zeros(x.shape[1]), np.ones(x.shape[1])
@@ -131,57 +131,13 @@ def fitted(dataset: Dataset, x: Floats, y: Targets, *, standardize: bool, raw_ta
     )
 
 
-def encode(path: Path, preprocessing: Preprocessing) -> Floats:
-    """The network's inputs [N, D] for the rows of a new .csv, .parquet or .npz file.
-
-    Columns are found by their names, in any order; others (the target, say) are passed over. Of an .npz the array `x`
-    is taken.
-
-    Raises:
-        DataError: a column that is not there, a category that training did not know, a cell that is missing or no
-        number.
-    """
-    if path.suffix.lower() == ".npz":
-        x = flat_rows(load_arrays(path, axes="x")["x"], preprocessing.row_shape, place=f"{path}, x")
-    else:
-        table = read_table(path)
-        x = np.concatenate([_features(table, column, preprocessing) for column in preprocessing.columns], axis=1)
-    if (
-        preprocessing.fill is None and np.isnan(x).any()
-    ):  # of an .npz: a table has said so already, with the cell's place
-        raise DataError(
-            f"{path}, x, row {int(np.isnan(x).any(axis=1).argmax())} has NaN. Expected a number; fill it in."
-        )
-    return preprocessing.inputs(x)
-
-
 def _training_means(dataset: Dataset, x: Floats) -> Floats:
     empty = np.isnan(x).all(axis=0)
     if empty.any():
         name = dataset.feature_names[int(empty.argmax())]
         raise DataError(
-            f"feature {name!r} is missing in every training row, so it has no mean. Remove it, or say {mention('missing', 'drop')}."
+            f"feature {name!r} is missing in every training row, so it has no mean. Remove it, or say"
+            f" {mention('missing', 'drop')}."
         )
     means: Floats = np.nanmean(x, axis=0)
     return means
-
-
-def _features(table: Table, column: Column, preprocessing: Preprocessing) -> Floats:
-    """[N, 1] numbers, or [N, categories] indicators; NaN where missing."""
-    cells = table.cells(column.name, what=f"{column.name!r}, which the model needs,")
-    absent = cells.isna().to_numpy()
-    if preprocessing.fill is None and absent.any():
-        place = table.place(int(absent.argmax()), column.name)
-        raise DataError(
-            f"{place}: missing ({MARKS_IN_WORDS}). Expected a value; the model was trained without missing cells."
-        )
-    if column.categories is None:
-        return numbers(table, column.name).to_numpy()[:, None]
-    unknown = (cells.notna() & ~cells.isin(column.categories)).to_numpy()
-    if unknown.any():
-        row = int(unknown.argmax())
-        raise DataError(
-            f"{table.place(row, column.name)}: {str(cells.iloc[row])!r} is no category that the model knows."
-            f" Accepted: {listed(column.categories)}."
-        )
-    return indicators(cells, column.categories)

@@ -1,9 +1,9 @@
-"""How rows are dealt to the training, validation and test part.
+"""Splits: how rows are divided into the training, validation and test part.
 
-    random       whichever rows the seed draws: the default where there are no classes
-    stratified   the same, with each class in the same share everywhere: the default for classes
-    group:COL    rows that share a value stay together: another patient, not another visit
-    time:COL     the latest rows are the test part, those before them the validation part; one time is never cut in two
+    random       rows drawn by the seed: the default where there are no classes
+    stratified   the same, with each class in the same share in every part: the default for classes
+    group:COL    rows that share a value of the column stay together: another patient, not another visit
+    time:COL     the latest rows are the test part, those before them the validation part; rows of one time stay together
 
 Shapes: N rows.
 """
@@ -11,19 +11,21 @@ Shapes: N rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.core.errors import DataError, UsageError, unknown_name
+from nnlab.core.errors import DataError, UsageError, did_you_mean, unknown_name
 from nnlab.core.lazy import lazy
 from nnlab.core.rng import stream_seed
 from nnlab.core.spelling import mention
+from nnlab.data.dataset import Dataset, SplitColumn
+from nnlab.data.wording import quoted_names
 
 if TYPE_CHECKING:
     import numpy as np
     from sklearn import model_selection
 
-    from nnlab.data.dataset import Dataset, Indices
+    from nnlab.data.dataset import Floats, Indices
 else:
     np = lazy("numpy")
     model_selection = lazy("sklearn.model_selection")
@@ -36,11 +38,11 @@ _ACCEPTED: Final = "Accepted: random, stratified, group:COLUMN, time:COLUMN."
 
 @dataclass(frozen=True)
 class Split:
-    """A way to deal out rows.
+    """A way to divide rows into parts.
 
     Attributes:
         how: the way; `auto` is stratified for classes, else random.
-        column: what `group` and `time` go by.
+        column: the column that `group` and `time` go by.
     """
 
     how: How
@@ -65,6 +67,42 @@ def parse_split(text: str, *, what: str = mention("split")) -> Split:
     return Split(how, column or None)  # type: ignore[arg-type]
 
 
+def set_aside(dataset: Dataset, split: Split) -> Dataset:
+    """The same data with the feature that `split` goes by taken out of the inputs and kept as the split column.
+
+    Raises:
+        UsageError: no such feature, or no other one.
+        DataError: the feature has missing values.
+    """
+    names = dataset.feature_names
+    if split.column not in names:
+        near = did_you_mean(str(split.column), names)
+        raise UsageError(
+            f"{mention('split', split)} does not name a feature of the data.{near} Its features: {quoted_names(names)}."
+        )
+    index = names.index(split.column)
+    if len(names) == 1:
+        raise UsageError(f"{mention('split', split)} takes the only feature of the data.")
+
+    def others(x: Floats) -> Floats:
+        return np.delete(x, index, axis=1)
+
+    values = dataset.x[:, index]
+    if np.isnan(values).any():
+        raise DataError(
+            f"{mention('split', split)}: row {int(np.isnan(values).argmax())} of the feature is missing."
+            f" Say {mention('missing', 'drop')}."
+        )
+    return replace(
+        dataset,
+        x=others(dataset.x),
+        columns=dataset.columns[:index] + dataset.columns[index + 1 :],
+        given={part: (others(x), y) for part, (x, y) in dataset.given.items()},
+        row_shape=(len(names) - 1,),
+        split_column=SplitColumn(split.column, values),
+    )
+
+
 def split_rows(
     dataset: Dataset, split: Split, *, seed: int, num_val: int, num_test: int
 ) -> tuple[Indices, Indices, Indices]:
@@ -75,23 +113,24 @@ def split_rows(
 
     Args:
         dataset: the rows.
-        split: how.
+        split: the way; `auto` is resolved here.
         seed: its `split` stream decides.
         num_val: rows wanted in the validation part; 0 for none.
         num_test: rows wanted in the test part; 0 for none.
 
     Raises:
-        DataError: the rows can't be dealt out so.
+        DataError: the rows can't be divided so.
     """
-    how = ("stratified" if dataset.has_classes else "random") if split.how == "auto" else split.how
+    if split.how == "auto":
+        split = Split("stratified" if dataset.has_classes else "random")
     parts = 1 + (num_val > 0) + (num_test > 0)
-    if how == "stratified":
+    if split.how == "stratified":
         _check_classes(dataset, parts=parts)
-    if how in _WITH_COLUMN:
+    if split.how in _WITH_COLUMN:
         _check_column(dataset, split, parts=parts)
     bits = stream_seed(seed, "split")
-    rest, test = _cut(dataset, how, np.arange(len(dataset.y)), num_test, bits & 0xFFFFFFFF)
-    train, val = _cut(dataset, how, rest, num_val, bits >> 32)
+    rest, test = _cut(dataset, split, np.arange(len(dataset.y)), num_test, bits & 0xFFFFFFFF)
+    train, val = _cut(dataset, split, rest, num_val, bits >> 32)
     return train, val, test
 
 
@@ -99,7 +138,8 @@ def _check_classes(dataset: Dataset, *, parts: int) -> None:
     """Refuse a stratified split that the classes do not allow."""
     if not dataset.has_classes:
         raise UsageError(
-            f"{mention('split', 'stratified')} is for classes; the task is {dataset.task}. Say {mention('split', 'random')}."
+            f"{mention('split', 'stratified')} is for classes; the task is {dataset.task}."
+            f" Say {mention('split', 'random')}."
         )
     found = np.bincount(dataset.y, minlength=dataset.num_classes)
     if found.min() < parts and parts > 1:
@@ -107,7 +147,8 @@ def _check_classes(dataset: Dataset, *, parts: int) -> None:
         rows = "1 row" if found.min() == 1 else f"{found.min()} rows"
         raise DataError(
             f"class {name!r} has {rows}; a stratified split into {parts} parts needs {parts} of each class."
-            f" Leave the class out, say {mention('split', 'random')}, or {mention('task')} regression if these are no classes."
+            f" Leave the class out, say {mention('split', 'random')}, or {mention('task', 'regression')} if the numbers"
+            " are not classes."
         )
 
 
@@ -119,12 +160,12 @@ def _check_column(dataset: Dataset, split: Split, *, parts: int) -> None:
     if found < parts:
         raise DataError(
             f"{mention('split', split)}: different values in the column: {found}. {parts} parts need at least {parts}."
-            f" Say {mention('validation', '0')} or {mention('test', '0')}, or {mention('split', 'random')}."
+            f" Say {mention('validation', 0)} or {mention('test', 0)}, or {mention('split', 'random')}."
         )
 
 
-def _cut(dataset: Dataset, how: str, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
-    """`rows` less about `num` of them, and those; both ascending."""
+def _cut(dataset: Dataset, split: Split, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+    """The rows that stay, and about `num` rows taken from them; both ascending."""
     if num == 0:
         return rows, rows[:0]
     if num >= len(rows):
@@ -132,46 +173,46 @@ def _cut(dataset: Dataset, how: str, rows: Indices, num: int, state: int) -> tup
             f"{len(rows)} rows are too few to take {num} away. Lower {mention('validation')} or {mention('test')}."
         )
     try:
-        kept, taken = _CUTS[how](dataset, rows, num, state)
+        kept, taken = _CUTS[split.how](dataset, rows, num, state)
     except ValueError as error:
         raise DataError(
-            f"{mention('split', how)} can't take {num} of {len(rows)} rows: {error}"
+            f"{mention('split', split)} can't take {num} of {len(rows)} rows: {error}"
             f" Change {mention('validation')} or {mention('test')}, or say {mention('split', 'random')}."
         ) from None
     if not len(kept) or not len(taken):
-        column = "" if dataset.split_column is None else f" by {dataset.split_column.name!r}"
         raise DataError(
-            f"{mention('split', f'{how}{column}')} leaves a part without rows. Change {mention('validation')} or {mention('test')}, or say {mention('split', 'random')}."
+            f"{mention('split', split)} leaves a part without rows."
+            f" Change {mention('validation')} or {mention('test')}, or say {mention('split', 'random')}."
         )
     return np.sort(kept), np.sort(taken)
 
 
-def _random(_: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+def _cut_randomly(_: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
     drawn = np.random.default_rng(state).permutation(rows)
     return drawn[num:], drawn[:num]
 
 
-def _stratified(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
-    """Of each class its share, rounded so that the shares add up to `num`: the largest remainders go up, equal ones by lot.
+def _cut_by_class(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+    """Take each class's share of `num`. Shares are rounded to add up to `num`: the largest remainders up, ties by lot.
 
-    By hand, since loading scikit-learn's splitters takes half as long as loading torch, at the start of every command.
+    Written out because loading scikit-learn's splitters takes half as long as loading torch, at the start of every command.
     """
     generator = np.random.default_rng(state)
     classes, counts = np.unique(dataset.y[rows], return_counts=True)
     if num < len(classes):
         raise ValueError(f"that is less than the number of classes, {len(classes)}.")
     share = counts * num / len(rows)
-    taken_of = np.floor(share).astype(np.int64)
+    num_taken = np.floor(share).astype(np.int64)
     lot = generator.permutation(len(classes))
-    first = lot[np.argsort(-(share - taken_of)[lot], kind="stable")]
-    taken_of[first[: num - taken_of.sum()]] += 1
+    first = lot[np.argsort(-(share - num_taken)[lot], kind="stable")]
+    num_taken[first[: num - num_taken.sum()]] += 1
     is_taken = np.zeros(len(rows), dtype=bool)
-    for each, count in zip(classes, taken_of, strict=True):
+    for each, count in zip(classes, num_taken, strict=True):
         is_taken[generator.permutation(np.flatnonzero(dataset.y[rows] == each))[:count]] = True
     return rows[~is_taken], rows[is_taken]
 
 
-def _group(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
+def _cut_by_group(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indices, Indices]:
     assert dataset.split_column is not None
     groups = dataset.split_column.values[rows]
     num_groups = len(np.unique(groups))
@@ -181,13 +222,18 @@ def _group(dataset: Dataset, rows: Indices, num: int, state: int) -> tuple[Indic
     return rows[kept], rows[taken]
 
 
-def _time(dataset: Dataset, rows: Indices, num: int, _: int) -> tuple[Indices, Indices]:
+def _cut_by_time(dataset: Dataset, rows: Indices, num: int, _: int) -> tuple[Indices, Indices]:
     assert dataset.split_column is not None
     times = dataset.split_column.values[rows]
     late = times >= np.sort(times)[-num]
     return rows[~late], rows[late]
 
 
-_Cut = Callable[["Dataset", "Indices", int, int], "tuple[Indices, Indices]"]
+_CutFunction = Callable[["Dataset", "Indices", int, int], "tuple[Indices, Indices]"]
 
-_CUTS: Final[Mapping[str, _Cut]] = {"random": _random, "stratified": _stratified, "group": _group, "time": _time}
+_CUTS: Final[Mapping[str, _CutFunction]] = {
+    "random": _cut_randomly,
+    "stratified": _cut_by_class,
+    "group": _cut_by_group,
+    "time": _cut_by_time,
+}

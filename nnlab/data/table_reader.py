@@ -1,9 +1,9 @@
-"""A person's own table, .csv or .parquet, as text and numbers with the place of every cell, for exact complaints.
+"""Reading a person's table, .csv or .parquet, into text and numbers, with the place of every cell for exact messages.
 
 A .csv has a line of column names, then one line for each row, separated by commas, in UTF-8. The csv module cuts it
-into cells, not pandas: pandas fills a row that is too short without a word and does not say on which line a cell
-stands. Cells of one of MISSING_MARKS are missing. A column is one of numbers where more than half of the cells that
-it has are numbers; then all must be.
+into cells, not pandas: pandas silently fills a row that is too short, and does not say on which line a cell stands.
+A cell that holds one of MISSING_MARKS is missing. A column is numeric if more than half of its cells that are not
+missing are numbers; then all must be.
 
 Shapes: N rows.
 """
@@ -11,11 +11,12 @@ Shapes: N rows.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from nnlab.core.errors import DataError, did_you_mean
 from nnlab.core.lazy import lazy
+from nnlab.data.wording import file_error, quoted_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,8 +42,8 @@ class Table:
     Attributes:
         path: the file.
         frame: [N, columns]; numbers as float64, everything else as text; None or NaN where a cell is missing.
-        lines: [N] where each row stands in the file.
-        unit: what `lines` counts: `line` in a .csv, `row` in a .parquet.
+        lines: [N] the place of each row in the file.
+        unit: the unit of `lines`: `line` in a .csv, `row` in a .parquet.
     """
 
     path: Path
@@ -59,29 +60,27 @@ class Table:
 
         Args:
             column: its name.
-            what: who asks, in the user's spelling (`--target 'age'`).
+            what: the subject of the message: `mention("target", "age")`, or other words.
         """
         if column not in self.frame.columns:
             names = [str(name) for name in self.frame.columns]
             raise DataError(
-                f"{what} is no column of {self.path}.{did_you_mean(column, names)} Its columns: {listed(names)}."
+                f"{what} is not a column of {self.path}.{did_you_mean(column, names)} Its columns: {quoted_names(names)}."
             )
         return self.frame[column]
 
-    def without(self, dropped: npt.NDArray[np.bool_]) -> Table:
+    def without_rows(self, dropped: npt.NDArray[np.bool_]) -> Table:
         """The same table without the rows where `dropped` [N] is true."""
         keep = ~dropped
         return Table(self.path, self.frame[keep].reset_index(drop=True), self.lines[keep], self.unit)
 
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Names in quotes, the first `most` of them."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
+    def without_column(self, column: str) -> Table:
+        """The same table without a column."""
+        return replace(self, frame=self.frame.drop(columns=column))
 
 
 def numbers_or_text(table: Table, column: str) -> pd.Series:
-    """The column as float64 where it is one of numbers, as text otherwise; missing cells are NaN or None.
+    """The column as float64 if it is numeric, else as text; missing cells are NaN or None.
 
     Raises:
         DataError: no cell at all, text among numbers, an infinite number.
@@ -98,7 +97,7 @@ def numbers(table: Table, column: str) -> pd.Series:
     """The column as float64; missing cells are NaN.
 
     Raises:
-        DataError: a cell that is no finite number.
+        DataError: a cell that is not a finite number.
     """
     cells = table.frame[column]
     parsed = pd.to_numeric(cells, errors="coerce").astype(np.float64)
@@ -106,8 +105,8 @@ def numbers(table: Table, column: str) -> pd.Series:
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(
-            f"{table.place(row, column)}: {str(cells.iloc[row])!r} is no finite number. Expected a number, as in the"
-            f" rest of the column; a missing one is written {MARKS_IN_WORDS}."
+            f"{table.place(row, column)}: {str(cells.iloc[row])!r} is not a finite number. Expected a number, as in"
+            f" the rest of the column; a missing one is written {MARKS_IN_WORDS}."
         )
     return parsed
 
@@ -122,14 +121,14 @@ def read_table(path: Path) -> Table:
 
 
 def read_csv(path: Path) -> Table:
-    """The table in a .csv file: every cell is text yet."""
+    """The table in a .csv file, every cell still text."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             records = list(_records(file, path))
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise file_error(path, error) from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text (byte {error.start}). Save it as CSV in UTF-8.") from None
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}). Save it as CSV in UTF-8.") from None
     if not records:
         raise DataError(f"{path} is empty. Expected a line of column names, then one line for each row.")
     names = _column_names(path, *records[0])
@@ -147,33 +146,23 @@ def read_csv(path: Path) -> Table:
 
 
 def read_parquet(path: Path) -> Table:
-    """The table in a .parquet file; its index, if it has one, is left out."""
+    """The table in a .parquet file, without its index."""
     try:
         frame = pd.read_parquet(path)
     except ImportError:
         raise DataError(f"{path}: reading .parquet needs pyarrow. Run `pip install pyarrow`, or save a .csv.") from None
     except (OSError, ValueError) as error:
-        raise unreadable(path, error) from None
+        raise file_error(path, error) from None
     if frame.empty:
         raise DataError(f"{path} has no rows. Expected at least one.")
     frame = frame.reset_index(drop=True)
     frame.columns = [str(name) for name in frame.columns]
-    columns = {name: _typed(path, frame[name]) for name in frame.columns}
+    columns = {name: _parquet_column(path, frame[name]) for name in frame.columns}
     return Table(path, pd.DataFrame(columns), np.arange(1, len(frame) + 1), "row")
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
-    """The error for a file that is not there or not what its name says."""
-    if isinstance(error, FileNotFoundError):
-        return DataError(
-            f"{path} does not exist. Give the path of a .csv, .npz or .parquet file, or a name of `nnlab list data`."
-        )
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
-    return DataError(f"{path} can't be read: {reason}.")
-
-
 def _records(file: Iterator[str], path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each record that is not blank, with the line it starts on."""
+    """(line, cells) of each record that is not blank; a record may span lines, `line` is its first."""
     reader = csv.reader(file, strict=True)
     start = 1
     try:
@@ -196,9 +185,9 @@ def _column_names(path: Path, line: int, names: list[str]) -> list[str]:
         raise DataError(f"{place}: column {names.index('') + 1} has no name. Expected a name for every column.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{place}: column name {twice!r} stands twice. Expected names that differ.")
+        raise DataError(f"{place}: column name {twice!r} appears twice. Expected distinct names.")
     if pd.to_numeric(pd.Series(names, dtype=object), errors="coerce").notna().all():
-        raise DataError(f"{place}: numbers ({listed(names, 3)}). Expected the column names in the first line.")
+        raise DataError(f"{place}: numbers ({quoted_names(names, 3)}). Expected the column names in the first line.")
     return names
 
 
@@ -206,8 +195,8 @@ def _texts(cells: Sequence[str]) -> list[str | None]:
     return [None if cell in MISSING_MARKS else cell for cell in cells]
 
 
-def _typed(path: Path, cells: pd.Series) -> pd.Series:
-    """A column of a .parquet as float64 or text; a truth value is the text `true` or `false`, a time is ISO text."""
+def _parquet_column(path: Path, cells: pd.Series) -> pd.Series:
+    """A column of a .parquet as float64 or text; a truth value becomes the text `true` or `false`, a time ISO text."""
     kinds = pd.api.types
     if kinds.is_bool_dtype(cells):
         return cells.map({True: "true", False: "false"}).astype(object)

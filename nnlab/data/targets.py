@@ -1,8 +1,8 @@
-"""What a column of targets means: numbers to estimate, or classes to tell apart.
+"""The meaning of a column of targets: numbers to estimate, or classes to tell apart.
 
-Text is classes. Numbers are classes where all are whole and there are 2 of them, or 3 to 20 of them, each found in
-two rows or more on the average; otherwise they are regression targets. Two classes are `binary`, more are
-`multiclass`. `--task` says otherwise. Classes are in the order of their numbers, or of the alphabet.
+Text is classes. Whole numbers are classes if there are 2 different ones, or 3 to 20 with two rows or more each on
+average; all other numbers are regression targets. Two classes are `binary`, more are `multiclass`. The setting `task`
+overrides this rule. Classes are in the order of their numbers, or of the alphabet.
 
 Shapes: N rows.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from nnlab.core.errors import DataError
 from nnlab.core.lazy import lazy
 from nnlab.core.spelling import mention
-from nnlab.data.table_reader import listed
+from nnlab.data.wording import quoted_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nnlab.data.dataset import Targets
     from nnlab.settings import Task
 
-    Values = npt.NDArray[np.float64 | np.object_]
+    TargetValues = npt.NDArray[np.float64 | np.object_]
 else:
     np = lazy("numpy")
 
@@ -48,51 +48,53 @@ class Target:
     class_names: tuple[str, ...]
 
 
-def target_of(values: Values, task: TaskChoice, *, place: str) -> Target:
-    """What `values` [N] (float64, or text) are to be predicted as.
+def target_of(values: TargetValues, task: TaskChoice, *, place: str) -> Target:
+    """The Target for `values` [N], float64 or text.
 
     Args:
         values: none of them missing.
-        task: `auto` for the rule above; `reconstruction` looks at no target.
-        place: where they stand, for messages (`my.csv, column 'age'`).
+        task: `auto` for the rule above; `reconstruction` ignores the values.
+        place: where the values come from, for messages (`my.csv, column 'age'`).
 
     Raises:
-        DataError: one value only, or values that `task` can't have.
+        DataError: one value only, or values that do not fit `task`.
     """
     if task == "reconstruction":
         return Target(np.zeros(len(values)), task, ())
     distinct, indices = np.unique(values, return_inverse=True)
     if len(distinct) < 2:
         raise DataError(f"{place} has one value, {distinct[0]!s}, in every row. Expected two or more to tell apart.")
-    meant = _inferred(distinct, len(values)) if task == "auto" else task
+    meant = _infer_task(distinct, len(values)) if task == "auto" else task
     if meant == "regression":
         if distinct.dtype.kind != "f":
             raise DataError(
-                f"{place} has text such as {distinct[0]!r}. Expected numbers for {mention('task')} regression."
+                f"{place} has text such as {distinct[0]!r}. Expected numbers for {mention('task', 'regression')}."
             )
         return Target(values.astype(np.float64), "regression", ())
     names = _class_names(distinct)
     if meant == "binary" and len(names) != 2:
         raise DataError(
-            f"{place} has {len(names)} classes: {listed(names, 5)}. Expected two for {mention('task')} binary."
+            f"{place} has {len(names)} classes: {quoted_names(names, 5)}. Expected two for {mention('task', 'binary')}."
         )
     return Target(indices.astype(np.int64), meant, names)
 
 
-def _inferred(distinct: npt.NDArray[np.generic], num_rows: int) -> Task:
-    if len(distinct) == 2 and (distinct.dtype.kind != "f" or _whole(distinct)):
+def _infer_task(distinct: npt.NDArray[np.generic], num_rows: int) -> Task:
+    if len(distinct) == 2 and (distinct.dtype.kind != "f" or _all_whole(distinct)):
         return "binary"
     if distinct.dtype.kind != "f":
         return "multiclass"
     few = len(distinct) <= min(MOST_NUMBERED_CLASSES, num_rows // 2)
-    return "multiclass" if few and _whole(distinct) else "regression"
+    return "multiclass" if few and _all_whole(distinct) else "regression"
 
 
-def _whole(distinct: npt.NDArray[np.generic]) -> bool:
+def _all_whole(distinct: npt.NDArray[np.generic]) -> bool:
     return bool(np.all(distinct == np.floor(distinct.astype(np.float64))))
 
 
 def _class_names(distinct: npt.NDArray[np.generic]) -> tuple[str, ...]:
     if distinct.dtype.kind != "f":
         return tuple(str(name) for name in distinct)
-    return tuple(f"{value:.0f}" if _whole(distinct) else repr(float(value)) for value in distinct.astype(np.float64))
+    return tuple(
+        f"{value:.0f}" if _all_whole(distinct) else repr(float(value)) for value in distinct.astype(np.float64)
+    )

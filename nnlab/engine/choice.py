@@ -84,7 +84,7 @@ def choice_of(program: Program, starts: Sequence[Mapping[str, Tensor]], x_ND: Te
 
 def is_native(layers: Layers) -> bool:
     """True if every layer has a kernel."""
-    return all(type(layer) in KERNELS or layer.inside for _, layer in walk(layers))
+    return all(type(layer) in KERNELS or layer.sublayers for _, layer in walk(layers))
 
 
 def vmap_obstacle(layers: Layers, starts: Sequence[Mapping[str, Tensor]], x_BD: Tensor, dtype: str) -> str | None:

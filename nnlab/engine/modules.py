@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from nnlab.engine.recurrent_modules import recurrent_module
-from nnlab.networks.encoder import Elementwise
+from nnlab.networks.activation_module import ActivationModule
 from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual
-from nnlab.networks.module_layer import GLOBAL_GENERATORS, Module, built, is_dropout, known
-from nnlab.networks.recurrent import Recurrent
+from nnlab.networks.module_layer import GLOBAL_GENERATORS, Module, build_module, is_dropout, module_facts
+from nnlab.networks.recurrent_layer import Recurrent
 from nnlab.networks.spatial_layers import Conv, Pool
 
 
@@ -97,7 +97,7 @@ def _at_positions(module: nn.Module, row: tuple[int, ...]) -> nn.Module:
 MODULES: Final[Mapping[type[Layer], Callable[[Any, torch.Generator], nn.Module]]] = {
     Linear: lambda layer, _: nn.Linear(layer.inputs, layer.outputs, layer.bias),
     Free: lambda layer, _: Constant(layer.outputs),
-    Activate: lambda layer, _: Elementwise(layer.activation),
+    Activate: lambda layer, _: ActivationModule(layer.activation),
     Norm: lambda layer, _: _norm(layer),
     Dropout: lambda layer, dropout: StreamedDropout(layer.p, dropout),
     Conv: lambda layer, _: _conv(layer),
@@ -123,7 +123,7 @@ def own_module(layer: Module, seed: int, dropout: torch.Generator) -> nn.Module:
     def streamed_dropout(part: nn.Module) -> nn.Module:
         return StreamedDropout(float(part.p), dropout, whole_channels=type(part) is not nn.Dropout)  # type: ignore[arg-type]
 
-    return replace_parts(built(layer, seed), is_dropout, streamed_dropout)
+    return replace_parts(build_module(layer, seed), is_dropout, streamed_dropout)
 
 
 def replace_parts(
@@ -183,4 +183,4 @@ class OwnDraws:
 
 def draws_globally(layers: Layers) -> bool:
     """True if a forward pass through the network draws from PyTorch's global generator."""
-    return any(isinstance(layer, Module) and known(layer).draws_globally for layer in layers)
+    return any(isinstance(layer, Module) and module_facts(layer).draws_globally for layer in layers)

@@ -25,7 +25,8 @@ from nnlab.core.spelling import mention
 from nnlab.engine.arrays import padded_rows
 from nnlab.engine.precision import storage_dtype
 from nnlab.networks.layers import Layers, Linear, has_batch_norm, parameters, walk
-from nnlab.networks.models import Row, model_named
+from nnlab.networks.models import model_named
+from nnlab.networks.row_shapes import RowShape
 from nnlab.networks.spatial_layers import Conv
 from nnlab.settings import RunSettings, Task
 from nnlab.settings.run_records import Run
@@ -45,7 +46,7 @@ class Shape:
     """
 
     task: Task
-    row: Row
+    row: RowShape
     num_classes: int
     num_train: int
     num_val: int

@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from nnlab.networks.recurrent import Kind, Recurrent
+from nnlab.networks.recurrent_layer import CellKind, Recurrent
 
 
 def _series(layer: Recurrent, x: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class FlatLSTM(nn.LSTM):
         return _flat(self.layer, states, last)
 
 
-_MODULES: Final[Mapping[Kind, Callable[[Recurrent], nn.Module]]] = {
+_MODULES: Final[Mapping[CellKind, Callable[[Recurrent], nn.Module]]] = {
     "rnn_tanh": FlatRNN,
     "rnn_relu": FlatRNN,
     "gru": FlatGRU,

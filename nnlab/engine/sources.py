@@ -10,8 +10,9 @@ import torch
 from nnlab.catalog.losses import loss_named, row_weights
 from nnlab.data.dataset import Dataset
 from nnlab.data.loading import load
-from nnlab.data.parts import Part, Parts, class_weights, divide, parse_outliers
+from nnlab.data.parts import Part, Parts, class_weights, divide
 from nnlab.data.splits import parse_split
+from nnlab.data.target_noise import parse_outliers
 from nnlab.engine.arrays import wide_dtype
 from nnlab.engine.plan import Tile
 from nnlab.engine.precision import storage_dtype

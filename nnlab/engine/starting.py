@@ -33,7 +33,7 @@ from nnlab.networks.layers import (
     activation_of,
     parameters,
 )
-from nnlab.networks.module_layer import Module, seeded
+from nnlab.networks.module_layer import Module, global_seed
 from nnlab.networks.spatial_layers import Conv, Pool
 from nnlab.settings.run_records import Run
 
@@ -71,7 +71,7 @@ def _tensors_as_built(layers: Layers, seed: int) -> NamedTensors:
         case (Module() as layer,):
             tensors = tensors_of(own_module(layer, init, torch.default_generator))
         case _:
-            with seeded(init):
+            with global_seed(init):
                 tensors = dict(module_of(layers, torch.default_generator).named_parameters())
     exact = {name: value.detach().double() if value.is_floating_point() else value for name, value in tensors.items()}
     trained = [parameter.name for parameter in parameters(layers)]

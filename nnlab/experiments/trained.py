@@ -17,7 +17,8 @@ from torch import Tensor
 from nnlab.catalog.links import LINKS, decide, probabilities
 from nnlab.catalog.losses import loss_named
 from nnlab.core.errors import UsageError
-from nnlab.data.preprocessing import Preprocessing, encode
+from nnlab.data.new_rows import load_inputs
+from nnlab.data.preprocessing import Preprocessing
 from nnlab.engine.modules import load_tensors, module_of
 from nnlab.engine.outcomes import Fitted
 from nnlab.engine.program import Shape, layers_of
@@ -63,7 +64,7 @@ def predictions(description: Mapping[str, Any], weights: Mapping[str, np.ndarray
         DataError: a column is missing, or a cell can't be read.
     """
     preprocessing = Preprocessing.from_json(description["preprocessing"])
-    x = encode(data, preprocessing)
+    x = load_inputs(data, preprocessing)
     scores = _scores(description, weights, x)
     loss = RunSettings.from_values(description["settings"]).loss
     assert loss is not None

@@ -12,7 +12,7 @@ from nnlab.catalog.losses import LOSSES
 from nnlab.catalog.metrics import METRICS
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.catalog.schedules import SCHEDULES
-from nnlab.data.loading import DATA
+from nnlab.data.named_data import DATA
 from nnlab.networks.models import MODELS
 
 KINDS: Final[Mapping[str, Mapping[str, Entry]]] = {

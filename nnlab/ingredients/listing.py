@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from nnlab.catalog.metrics import Metric
     from nnlab.catalog.optimizers import Optimizer
     from nnlab.catalog.schedules import Schedule
-    from nnlab.data.loading import Data
+    from nnlab.data.named_data import Data
     from nnlab.ingredients.portraits import Portrait
     from nnlab.networks.models import Model
 else:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nnlab.catalog.losses import Loss
     from nnlab.catalog.optimizers import Optimizer
     from nnlab.catalog.schedules import Schedule
-    from nnlab.data.loading import Data
+    from nnlab.data.named_data import Data
 else:
     np, pd, torch = lazy("numpy"), lazy("pandas"), lazy("torch")
 

@@ -25,8 +25,8 @@ from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
 from nnlab.data.loading import data_named, is_file, load
-from nnlab.data.parts import parse_outliers
 from nnlab.data.splits import parse_split
+from nnlab.data.target_noise import parse_outliers
 from nnlab.networks.models import model_named
 from nnlab.settings import ExperimentSettings, RunSettings
 

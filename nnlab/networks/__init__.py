@@ -1,1 +1,1 @@
-"""Networks: layers as data, and the models that are made of them."""
+"""Networks: layers as descriptions, and the models made of them."""

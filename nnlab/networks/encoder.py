@@ -1,4 +1,4 @@
-"""The `nn.Module`s of the catalogue. Importing this file loads torch, so it is imported where one is built.
+"""The transformer's encoder as an `nn.Module`. Importing this file loads torch, so it is imported where one is built.
 
 Shapes: B rows of a batch, T steps of a series, C channels of a step, W width, H heads.
 """
@@ -10,31 +10,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import key_values
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import mention
+from nnlab.networks.activation_module import ActivationModule
+from nnlab.networks.row_shapes import RowShape, series_shape
 
-_POSITIONS_STD = 0.02  # of the learned positions at the start, as in BERT and GPT-2
-
-
-class Elementwise(nn.Module):
-    """An activation of the catalogue as a module, differentiated by autograd."""
-
-    def __init__(self, activation: Spec) -> None:
-        super().__init__()
-        self.function = activation_named(activation).function
-        self.values = key_values(self.function, activation, what=mention("activation"))
-
-    def forward(self, x: Tensor) -> Tensor:
-        h: Tensor = self.function(x, **self.values)
-        return h
+_POSITIONS_STD = 0.02  # standard deviation of the learned positions at the start, as in BERT and GPT-2
 
 
 class Attention(nn.Module):
     """Each step becomes a mean of all steps' values, weighted by softmax(q k / sqrt(W / H)), in each of H heads.
 
-    Written out: PyTorch's fused kernel has no rule for vmap, and draws its dropout from the global generator.
+    Written out because PyTorch's fused kernel has no rule for vmap and draws its dropout from the global generator.
 
     Source: Vaswani et al. 2017, eq. 1 and section 3.2.2.
     """
@@ -55,8 +41,8 @@ class Attention(nn.Module):
         return mixed
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + feedforward(norm(x)): a layer of an encoder, its norms before."""
+class EncoderBlock(nn.Module):
+    """x + attention(norm(x)), then x + feedforward(norm(x)): a layer of an encoder with its norms first."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float, activation: Spec) -> None:
         super().__init__()
@@ -64,7 +50,7 @@ class Block(nn.Module):
         self.feed = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, feedforward),
-            Elementwise(activation),
+            ActivationModule(activation),
             nn.Dropout(dropout),
             nn.Linear(feedforward, width),
             nn.Dropout(dropout),
@@ -77,11 +63,11 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Steps embedded, given learned positions, passed through the blocks, averaged, and scored."""
+    """Embeds the steps, adds learned positions, passes them through the blocks, and scores their mean."""
 
     def __init__(
         self,
-        row: tuple[int, ...],
+        row: RowShape,
         outputs: int,
         activation: Spec,
         *,
@@ -94,21 +80,23 @@ class Encoder(nn.Module):
         """
         Args:
             row: (steps,) of one number, or (channels, steps).
-            outputs: scores of a row.
+            outputs: scores per row.
             activation: of the feedforward layers.
-            width: W, of a step within.
+            width: W, numbers per step inside the encoder.
             heads: H, among which the width is divided.
             depth: blocks.
-            feedforward: units between a step and itself.
-            dropout: probability with which a unit is dropped while training.
+            feedforward: hidden units of a block's two layers.
+            dropout: probability with which a unit is dropped in training.
         """
         super().__init__()
         self.is_plain = len(row) == 1
-        channels, steps = (1, *row)[-2:]
+        channels, steps = series_shape(row, model="transformer")
         self.embed = nn.Linear(channels, width)
         self.positions = nn.Parameter(torch.randn(steps, width) * _POSITIONS_STD)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(Block(width, heads, feedforward, dropout, activation) for _ in range(depth)))
+        self.blocks = nn.Sequential(
+            *(EncoderBlock(width, heads, feedforward, dropout, activation) for _ in range(depth))
+        )
         self.norm = nn.LayerNorm(width)
         self.scores = nn.Linear(width, outputs)
 

@@ -1,10 +1,12 @@
-"""Layers: what networks are described by.
+"""Layers as data: the description of a network.
 
-A network is described, not built: `native` turns the layers into kernels for many runs at once, `loop` into an
-`nn.Module`, and the same description is stored with a trained model. Parameters are named as `nn.Sequential` names them.
+A network is described, not built: the engine `native` turns the layers into kernels for many runs at once, the engine `loop`
+into an `nn.Module`, and a trained model is stored with the settings that give the same description. Parameters are named as
+`nn.Sequential` names them.
 
-What a layer takes and gives for one row is a plain sequence of features; where they have positions (the steps of a series, the pixels
-of an image), it holds the channels one after another, each with all its positions, as PyTorch's flatten puts them.
+A layer's input and output for one row are a flat sequence of features. Where the features have positions (the steps of a
+series, the pixels of an image), the channels come one after another, each with all its positions, in the order of PyTorch's
+flatten.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ Law: TypeAlias = Literal["weight", "bias", "ones", "zeros", "built"]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One tensor that is trained.
+    """One trained tensor.
 
     Attributes:
         name: as `nn.Sequential` would name it (`0.weight`).
         shape: without the run axis.
-        law: who fills it at the start: the init's weight or bias law, ones or zeros (norms), or the constructor of the
-            module that it belongs to.
+        law: the source of its initial values: the init's law for weights or for biases, ones or zeros (norms), or the
+            constructor of the module that it belongs to.
         weight_shape: of the weight it belongs to, whose fan-in a bias's law may need.
         torch_bound: b of PyTorch's own start U(-b, b), where it is not 1 / sqrt(fan_in) of the weight.
     """
@@ -45,31 +47,31 @@ class Layer:
 
     @property
     def units(self) -> int:
-        """Numbers that a forward pass keeps of its output for one row."""
+        """Number of values per row that a forward pass keeps for the backward pass."""
         return 0
 
     @property
-    def inside(self) -> Layers:
-        """The layers that it is made of."""
+    def sublayers(self) -> Layers:
+        """The layers that it consists of, if it is made of layers."""
         return ()
 
     @property
     def mixes_rows(self) -> bool:
-        """While it is trained, what it gives for a row hangs on the other rows of the batch."""
+        """True if, in training, its output for a row depends on the other rows of the batch."""
         return False
 
     @property
     def draws(self) -> bool:
-        """While it is trained, what it gives may be drawn at random."""
+        """True if its output may be random in training."""
         return False
 
     @property
-    def follows(self) -> Spec | None:
-        """The activation that an init's `gain=auto` goes by, where it has one."""
+    def gain_activation(self) -> Spec | None:
+        """The activation that an init's `gain=auto` follows; None if it has none."""
         return None
 
     def parameters(self, name: str) -> Iterator[Parameter]:  # noqa: ARG002
-        """Its trained tensors, given its own name."""
+        """Its trained tensors, if the layer is called `name`."""
         yield from ()
 
 
@@ -97,7 +99,7 @@ class Linear(Layer):
 
 @dataclass(frozen=True)
 class Free(Layer):
-    """h = theta, whatever the row: the parameters themselves, [outputs]."""
+    """h = theta for every row: the parameters themselves, [outputs]."""
 
     outputs: int
 
@@ -116,7 +118,7 @@ class Activate(Layer):
     activation: Spec
 
     @property
-    def follows(self) -> Spec:
+    def gain_activation(self) -> Spec:
         return self.activation
 
 
@@ -124,8 +126,8 @@ class Activate(Layer):
 class Norm(Layer):
     """(x - mean) / sqrt(var + 1e-5) * weight + bias.
 
-    Over a row's features (layer), over a channel's positions in all rows of the batch (batch), or over a row's channels of one of
-    `groups` groups, with their positions (group). Weight and bias are a channel's.
+    Mean and variance are over a row's features (layer), over a channel's positions in all rows of the batch (batch), or over
+    a row's channels in each of `groups` groups, with their positions (group). Weight and bias are per channel.
     """
 
     over: Literal["layer", "batch", "group"]
@@ -145,7 +147,7 @@ class Norm(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """While training each unit is zero with probability p, else divided by 1 - p."""
+    """In training each unit is set to zero with probability p, else divided by 1 - p."""
 
     p: float
 
@@ -161,16 +163,16 @@ class Residual(Layer):
     inner: Layers
 
     @property
-    def inside(self) -> Layers:
+    def sublayers(self) -> Layers:
         return self.inner
 
 
 def walk(layers: Layers, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """Every layer with its name, those inside others after what they are inside of."""
+    """Every layer with its name; the sublayers of a layer come after it."""
     for index, layer in enumerate(layers):
         name = f"{prefix}{index}"
         yield name, layer
-        yield from walk(layer.inside, f"{name}.inner.")
+        yield from walk(layer.sublayers, f"{name}.inner.")
 
 
 def parameters(layers: Layers) -> Iterator[Parameter]:
@@ -180,20 +182,20 @@ def parameters(layers: Layers) -> Iterator[Parameter]:
 
 
 def ignores_inputs(layers: Layers) -> bool:
-    """Whether every row has the same scores, whatever is in it."""
+    """True if every row has the same scores, whatever its features."""
     return any(isinstance(layer, Free) for layer in layers)
 
 
 def has_batch_norm(layers: Layers) -> bool:
-    """Whether a row's scores hang on the other rows of its batch."""
+    """True if a row's scores in training depend on the other rows of its batch."""
     return any(layer.mixes_rows for _, layer in walk(layers))
 
 
 def is_random(layers: Layers) -> bool:
-    """Whether the training loss is no property of the weights alone."""
+    """True if the training loss depends on more than the weights: on random draws, or on how rows are batched."""
     return any(layer.mixes_rows or layer.draws for _, layer in walk(layers))
 
 
 def activation_of(layers: Layers) -> Spec | None:
-    """The first activation of a network: what `gain=auto` follows."""
-    return next((layer.follows for _, layer in walk(layers) if layer.follows is not None), None)
+    """The first activation of a network, which `gain=auto` follows; None if it has none."""
+    return next((layer.gain_activation for _, layer in walk(layers) if layer.gain_activation is not None), None)

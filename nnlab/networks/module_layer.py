@@ -1,8 +1,8 @@
 """A network that is an `nn.Module`: a person's own, or one of the catalogue that no other layers describe.
 
-What is known of it (its tensors, the law that each may be drawn from, what it keeps of a row) is asked of the module itself,
-built once a process and never trained. Modules are built under a seed of their own: PyTorch's constructors draw from the
-global generator, which is put back afterwards.
+The facts about it (its tensors, the law that each may be drawn from, the values it keeps per row) come from the module itself,
+built once per process for this purpose and never trained. Modules are built under a seed of their own: PyTorch's constructors
+draw from the global generator, which is restored afterwards.
 
 Shapes: B rows of a batch.
 """
@@ -23,6 +23,7 @@ from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
 from nnlab.networks.layers import Law, Layer, Parameter
+from nnlab.networks.row_shapes import RowShape
 
 if TYPE_CHECKING:
     import torch
@@ -39,53 +40,53 @@ GLOBAL_GENERATORS: Final = RLock()
 
 @dataclass(frozen=True)
 class Module(Layer):
-    """scores = module(x): rows come in the data's own shape [B, *row], and scores go [B, outputs], or [B] where there is one.
+    """scores = module(x): rows come in the data's own shape [B, *row]; scores are [B, outputs], or [B] if there is one per row.
 
     It is the only layer of its network, and its tensors have the names that the module itself gives them.
 
     Attributes:
-        spec: the model, as `--model` names it.
+        spec: the specification of the model.
         row: the shape of a row.
-        outputs: scores of a row.
-        activation: the one that it was handed; None where it takes none.
-        build: makes the module, from the global generator where it draws.
+        outputs: scores per row.
+        activation: the one that the module is given; None if it takes none.
+        build: makes the module; its constructors draw from the global generator.
     """
 
     spec: Spec
-    row: tuple[int, ...]
+    row: RowShape
     outputs: int
     activation: Spec | None
     build: Callable[[], nn.Module] = field(compare=False, repr=False)
 
     @property
     def units(self) -> int:
-        return known(self).units
+        return module_facts(self).units
 
     @property
     def mixes_rows(self) -> bool:
-        return known(self).mixes_rows
+        return module_facts(self).mixes_rows
 
     @property
     def draws(self) -> bool:
         return True
 
     @property
-    def follows(self) -> Spec | None:
+    def gain_activation(self) -> Spec | None:
         return self.activation
 
     def parameters(self, name: str) -> Iterator[Parameter]:  # noqa: ARG002
-        yield from known(self).parameters
+        yield from module_facts(self).parameters
 
 
 @dataclass(frozen=True)
-class Known:
-    """What a module says of itself.
+class ModuleFacts:
+    """What the engines need to know about a module.
 
     Attributes:
-        parameters: those that are trained.
-        units: outputs of all its parts for one row.
-        mixes_rows: it has a batch norm.
-        draws_globally: its forward pass draws from PyTorch's global generator while it is trained.
+        parameters: the trained ones.
+        units: number of values in the outputs of all its parts for one row.
+        mixes_rows: true if it has a batch norm.
+        draws_globally: true if its forward pass in training draws from PyTorch's global generator.
     """
 
     parameters: tuple[Parameter, ...]
@@ -95,8 +96,8 @@ class Known:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within, PyTorch's global CPU generator starts at `seed` and belongs to this thread; afterwards it is as before."""
+def global_seed(seed: int) -> Iterator[None]:
+    """Context manager: PyTorch's global CPU generator starts at `seed` and is this thread's alone; restored afterwards."""
     with GLOBAL_GENERATORS:
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(seed)
@@ -106,28 +107,32 @@ def seeded(seed: int) -> Iterator[None]:
             torch.default_generator.set_state(before)
 
 
-def built(layer: Module, seed: int) -> nn.Module:
-    """The module as its constructor makes it under `seed`, which takes flat rows [B, D] and gives scores [B, outputs].
+def build_module(layer: Module, seed: int) -> nn.Module:
+    """The module as its constructor makes it under `seed`. It takes flat rows [B, D] and returns scores [B, outputs].
 
     Raises:
-        UsageError: the constructor fails, or makes something else than a module with parameters to train.
+        UsageError: the constructor fails, or makes anything but a module with parameters to train.
     """
-    with seeded(seed), blame(layer.spec.name, mention("model", layer.spec)):
+    with global_seed(seed), blame(layer.spec.name, mention("model", layer.spec)):
         made = layer.build()
         if not isinstance(made, nn.Module):
-            raise UsageError(f"{mention('model', layer.spec)} makes no nn.Module but: {made!r}.")
+            raise UsageError(f"{mention('model', layer.spec)} makes {made!r}, which is not an nn.Module.")
         made.register_forward_pre_hook(lambda _, given: (given[0].reshape(-1, *layer.row), *given[1:]))
-        made.register_forward_hook(lambda _, given, scores: _checked(layer, given[0], scores))
+        made.register_forward_hook(lambda _, given, scores: _check_scores(layer, given[0], scores))
         if any(nn.parameter.is_lazy(parameter) for parameter in made.parameters()):
-            with torch.no_grad():  # lazy layers learn their sizes from the first rows, and draw then
+            with torch.no_grad():  # lazy layers take their sizes from the first rows, and draw then
                 made.eval()(torch.zeros(_TRIED_ROWS, math.prod(layer.row)))
     if not any(parameter.requires_grad for parameter in made.parameters()):
         raise UsageError(f"{mention('model', layer.spec)} has no parameters to train.")
     return made.train()
 
 
-def _checked(layer: Module, rows: Tensor, scores: object) -> Tensor:
-    """The scores as [B, outputs]."""
+def _check_scores(layer: Module, rows: Tensor, scores: object) -> Tensor:
+    """The scores as [B, outputs].
+
+    Raises:
+        UsageError: the module returned something else.
+    """
     wanted = (rows.shape[0], layer.outputs)
     if isinstance(scores, torch.Tensor) and scores.shape == wanted[:1] and layer.outputs == 1:
         return scores.unsqueeze(1)
@@ -135,32 +140,32 @@ def _checked(layer: Module, rows: Tensor, scores: object) -> Tensor:
         return scores
     found = f"shape {tuple(scores.shape)}" if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
     raise UsageError(
-        f"{mention('model', layer.spec)} gives {found} for rows of shape {tuple(rows.shape)} [B, *row]; it must give scores of "
-        f"shape {wanted} [B, outputs]{', or one number a row' if layer.outputs == 1 else ''}."
+        f"{mention('model', layer.spec)} gives {found} for rows of shape {tuple(rows.shape)} [B, *row]; it must give scores of"
+        f" shape {wanted} [B, outputs]{', or one number per row' if layer.outputs == 1 else ''}."
     )
 
 
 @cache
-def known(layer: Module) -> Known:
-    """What the layer's module says of itself; its forward pass is tried once.
+def module_facts(layer: Module) -> ModuleFacts:
+    """The facts about the layer's module, found by building it and trying one forward pass.
 
     Raises:
         UsageError: the module can't be built, or fails on rows of the data's shape.
     """
-    module = built(layer, 0).train()
+    module = build_module(layer, 0).train()
     sizes: list[int] = []
     for part in leaves(module):
-        part.register_forward_hook(lambda _, __, out: sizes.append(_numbers(out)))
+        part.register_forward_hook(lambda _, __, out: sizes.append(_num_elements(out)))
         if is_dropout(part):
             part.eval()  # its masks come from the run's own stream
-    with seeded(0), torch.no_grad():
+    with global_seed(0), torch.no_grad():
         before = torch.default_generator.get_state()
         with blame(
             layer.spec.name, f"{mention('model', layer.spec)}, given zeros of shape {(_TRIED_ROWS, *layer.row)}"
         ):
             module(torch.zeros(_TRIED_ROWS, math.prod(layer.row)))
         drew = not torch.equal(before, torch.default_generator.get_state())
-    return Known(
+    return ModuleFacts(
         parameters=tuple(trained_parameters(module)),
         units=max(sum(sizes) // _TRIED_ROWS, layer.outputs),
         mixes_rows=any(is_batch_norm(part) for part in leaves(module)),
@@ -169,7 +174,7 @@ def known(layer: Module) -> Known:
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Whether what it gives for a row hangs on the other rows."""
+    """True if in training its output for a row depends on the other rows of the batch."""
     return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
@@ -179,19 +184,19 @@ def leaves(module: nn.Module) -> list[nn.Module]:
 
 
 def is_dropout(part: nn.Module) -> bool:
-    """Whether it is one of PyTorch's layers that drop units or channels, whose masks are drawn for it from the run's stream."""
+    """True if it is one of PyTorch's layers that drop units or channels. The run's own stream draws their masks instead."""
     return type(part) in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d) and 0 < float(part.p) < 1  # type: ignore[arg-type]
 
 
-def _numbers(out: object) -> int:
-    """Elements of what a part gave."""
+def _num_elements(out: object) -> int:
+    """Number of elements in a part's output."""
     if isinstance(out, tuple | list):
-        return sum(_numbers(each) for each in out)
+        return sum(_num_elements(each) for each in out)
     return out.numel() if isinstance(out, torch.Tensor) else 0
 
 
 def trained_parameters(module: nn.Module) -> Iterator[Parameter]:
-    """The module's trained tensors, each with the law that goes by the kind of part that holds it."""
+    """The module's trained tensors, each with the law for the kind of part that holds it."""
     holders: dict[int, tuple[nn.Module, str]] = {}
     for part in module.modules():
         for name, tensor in part.named_parameters(recurse=False):
@@ -208,8 +213,8 @@ def trained_parameters(module: nn.Module) -> Iterator[Parameter]:
 def _law(part: nn.Module, name: str) -> tuple[Law, tuple[int, ...]]:
     """The law of a part's tensor, and the shape of the weight that it belongs to.
 
-    Layers of weights, recurrent ones, embeddings and attention's projections are drawn; what belongs to any other kind of part
-    stays as its constructor made it.
+    Tensors of linear, convolutional, recurrent and attention layers and of embeddings are drawn; those of any other kind of
+    part stay as their constructor made them.
     """
     drawn = (
         nn.Linear,

@@ -1,8 +1,8 @@
-"""A person's own `nn.Module` as a model: `--model FILE.py:NAME:key=value`.
+"""A person's own `nn.Module` as a model, specified as `FILE.py:NAME:key=value`.
 
-NAME is a class, a function that makes a module, or a module as it stands. Its parameters named `features`, `row`, `outputs` and
-`activation` are handed over; the others are keys of the specification, read by their annotation or by the type of their
-default.
+NAME is a class, a function that returns a module, or a module itself. Its parameters named `features`, `row`, `outputs` and
+`activation` are given by nnlab; the others are keys of the specification, parsed by their annotation or by the type of
+their default.
 """
 
 from __future__ import annotations
@@ -22,55 +22,60 @@ from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.layers import Layers
 from nnlab.networks.module_layer import Module
+from nnlab.networks.row_shapes import RowShape
 
 if TYPE_CHECKING:
     from torch import nn
 else:
     nn = lazy("torch.nn")
 
-Row = tuple[int, ...]
-
-# What is handed over where a signature asks for it.
+# The parameters that nnlab gives if the signature has them.
 GIVEN: Final = ("features", "row", "outputs", "activation")
 
 
 @cache
-def own_layers(name: str) -> Callable[..., Layers]:
-    """The model function of a person's class, function or module: its keys are those of theirs.
+def own_model(name: str) -> Callable[..., Layers]:
+    """The model function for a person's class, function or module; it takes the keys of theirs.
 
     Args:
         name: `FILE.py:NAME`.
 
     Raises:
-        UsageError: no such thing, or a parameter that nothing says how to read.
+        UsageError: no such name, or a parameter without an annotation or default that says how to parse it.
     """
     theirs = load_function(name, what=mention("model"))
     taken = {} if isinstance(theirs, nn.Module) else parameters_by_name(theirs, what=mention("model", name))
     keys = key_parameters(taken.values(), what=mention("model", name), given=GIVEN)
+    takes_activation = "activation" in taken
+    takes_its_name = takes_activation and type_of(taken["activation"]) == "str"
 
-    def layers(row: Row, outputs: int, activation: Spec, **values: Value) -> Layers:
-        given: dict[str, Any] = {"features": math.prod(row), "row": row, "outputs": outputs, **values}
-        follows = activation if "activation" in taken else None
+    def layers(row: RowShape, outputs: int, activation: Spec, **values: Value) -> Layers:
+        given = {"features": math.prod(row), "row": row, "outputs": outputs, "activation": str(activation), **values}
         arguments = {key: value for key, value in given.items() if key in taken}
-        if follows is not None:
-            wants_name = type_of(taken["activation"]) == "str"
-            arguments["activation"] = str(follows) if wants_name else partial(_elementwise, follows)
+        as_module = activation if takes_activation and not takes_its_name else None
         spec = Spec(name, tuple((key, spell_value(value)) for key, value in values.items()))
-        return (Module(spec, row, outputs, follows, partial(_made, theirs, arguments)),)
+        build = partial(_build, theirs, arguments, as_module)
+        return (Module(spec, row, outputs, activation if takes_activation else None, build),)
 
+    # The catalogue reads a model's keys from its signature, and these are known only when the person's file is loaded.
     handed = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY) for each in ("row", "outputs", "activation")]
     layers.__signature__ = inspect.Signature([*handed, *keys])  # type: ignore[attr-defined]
     layers.__doc__ = inspect.getdoc(theirs)
     return layers
 
 
-def _made(theirs: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+def _build(theirs: Callable[..., nn.Module], arguments: Mapping[str, Any], activation: Spec | None) -> nn.Module:
+    """The person's module: a copy if it is one already, else made with the arguments.
+
+    Args:
+        theirs: class, function or module.
+        arguments: for the class or function.
+        activation: given to it as a module; None to leave the arguments as they are.
+    """
     if isinstance(theirs, nn.Module):
         return copy.deepcopy(theirs)
-    return theirs(**{name: value() if isinstance(value, partial) else value for name, value in arguments.items()})
+    if activation is None:
+        return theirs(**arguments)
+    from nnlab.networks.activation_module import ActivationModule
 
-
-def _elementwise(activation: Spec) -> nn.Module:
-    from nnlab.networks.encoder import Elementwise
-
-    return Elementwise(activation)
+    return theirs(**{**arguments, "activation": ActivationModule(activation)})

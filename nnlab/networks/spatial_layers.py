@@ -1,9 +1,9 @@
-"""Layers that look at positions: convolutions and pools over the steps of a series or the pixels of an image.
+"""Layers over positions: convolutions and pools over the steps of a series or the pixels of an image.
 
-A row has channels at positions, (channels, length) or (channels, height, width), stored one channel after another. A window of the
-kernel's size is laid on every `stride`-th place it fits, the edge first widened by `padding` zeros on each side.
+A row has channels at positions, (channels, length) or (channels, height, width), stored one channel after another. `padding`
+zeros are added at each end; a window of the kernel's size then stands at every `stride`-th place where it fits.
 
-Shapes: C channels, O output channels, L positions along a dimension, k the kernel's.
+Shapes: C channels, O output channels, L positions along a dimension, k the kernel's size along it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from nnlab.networks.layers import Layer, Parameter
 Positions = tuple[int, ...]  # (length,) or (height, width)
 
 
-def windows(positions: Positions, kernel: Positions, stride: Positions, padding: Positions) -> Positions:
-    """How many windows fit along each dimension: floor((L + 2 padding - k) / stride) + 1; 0 or less where none does."""
+def num_windows(positions: Positions, kernel: Positions, stride: Positions, padding: Positions) -> Positions:
+    """Number of windows that fit along each dimension: floor((L + 2 padding - k) / stride) + 1; 0 or less if none does."""
     sizes = zip(positions, kernel, stride, padding, strict=True)
     return tuple((length + 2 * p - k) // s + 1 for length, k, s, p in sizes)
 
@@ -30,7 +30,7 @@ class Conv(Layer):
 
     Attributes:
         inputs: (channels, *positions) of a row.
-        outputs: channels of what it gives.
+        outputs: channels of its output.
         kernel, stride, padding: along each dimension of the positions.
     """
 
@@ -43,17 +43,17 @@ class Conv(Layer):
 
     @property
     def positions(self) -> Positions:
-        """Of what it gives."""
-        return windows(self.inputs[1:], self.kernel, self.stride, self.padding)
+        """The positions of its output."""
+        return num_windows(self.inputs[1:], self.kernel, self.stride, self.padding)
 
     @property
     def fan_in(self) -> int:
-        """Products that meet in a unit."""
+        """Number of products that a unit sums."""
         return self.inputs[0] * math.prod(self.kernel)
 
     @property
     def units(self) -> int:
-        """What it gives, and the window of every position, which the backward pass needs again."""
+        """Its output, and the window of every position, which the backward pass needs again."""
         return (self.outputs + self.fan_in) * math.prod(self.positions)
 
     def parameters(self, name: str) -> Iterator[Parameter]:
@@ -65,7 +65,10 @@ class Conv(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """h[c, t] = the largest or the mean of x[c, stride t + i] over the window's places i; places that fill no window are left out."""
+    """h[c, t] = the maximum or mean of x[c, stride t + i] over the places i of the window.
+
+    Positions behind the last window are ignored.
+    """
 
     inputs: tuple[int, ...]
     over: Literal["max", "mean"]
@@ -74,12 +77,12 @@ class Pool(Layer):
 
     @property
     def positions(self) -> Positions:
-        """Of what it gives."""
-        return windows(self.inputs[1:], self.kernel, self.stride, self.padding)
+        """The positions of its output."""
+        return num_windows(self.inputs[1:], self.kernel, self.stride, self.padding)
 
     @property
     def padding(self) -> Positions:
-        """None, along each dimension."""
+        """0 along each dimension: pools have no padding."""
         return (0,) * len(self.kernel)
 
     @property

@@ -128,7 +128,7 @@ def test_a_model_whose_file_has_changed_is_not_used(place):
         ("--model mine.py:Stumbles", "mine.py:29 raises RuntimeError: mat1 and mat2 shapes"),
         ("--model mine.py:Unread", "takes 'things', but its type is missing or can't be read from text. Annotate it"),
         ("--model mine.py:Pair", "gives a tuple for rows"),
-        ("--model mine.py:three", "makes no nn.Module but: 3."),
+        ("--model mine.py:three", "makes 3, which is not an nn.Module."),
         ("--model mine.py:frozen", "has no parameters to train"),
         ("--model mine.py:Net --engine native", "--engine native has no rules for the nn.Module mine.py:Net"),
         ("--model mine.py:Branches --engine vmap", "its control flow depends on the data. Say auto or loop."),

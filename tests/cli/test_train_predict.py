@@ -90,9 +90,12 @@ def test_columns_are_found_by_name_in_any_order_and_the_target_is_not_needed(fol
     [
         (
             lambda table: table.drop(columns="colour"),
-            "error: 'colour', which the model needs, is no column of new.csv.",
+            "error: 'colour', which the model needs, is not a column of new.csv.",
         ),
-        (lambda table: table.assign(colour="green"), "error: new.csv, line 2, column 'colour': 'green' is no category"),
+        (
+            lambda table: table.assign(colour="green"),
+            "error: new.csv, line 2, column 'colour': 'green' is not a category",
+        ),
         (lambda table: table.assign(size="big"), "error: new.csv, line 2, column 'size': 'big'"),
         (lambda table: table.assign(age=None), "error: new.csv, line 2, column 'age': missing"),
     ],

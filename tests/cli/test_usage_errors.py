@@ -115,8 +115,8 @@ def test_what_is_refused_does_not_spoil_the_results_that_are_there(tmp_path):
     [
         ("--data none.csv --target y", "none.csv does not exist."),
         ("--data table.csv", "which column is to be predicted? Say --target COLUMN. Its columns: 'a', 'kind'."),
-        ("--data table.csv --target kidn", "--target 'kidn' is no column of table.csv. Did you mean 'kind'?"),
-        ("--data moons:samples=2", "is no row"),
+        ("--data table.csv --target kidn", "--target 'kidn' is not a column of table.csv. Did you mean 'kind'?"),
+        ("--data moons:samples=2", "is less than one row"),
         ("--data holes.csv --target kind", "holes.csv, line 3, column 'a': missing"),
     ],
 )

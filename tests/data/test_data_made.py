@@ -11,8 +11,9 @@ from sklearn import datasets
 from nnlab.catalog.entry import keys
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
-from nnlab.data.loading import DATA, load
+from nnlab.data.loading import load
 from nnlab.data.made_data import blobs, double_well, location, quadratic
+from nnlab.data.named_data import DATA
 
 MADE = [name for name, row in DATA.items() if row.function.__module__.endswith("made_data")]
 
@@ -49,12 +50,12 @@ def test_the_number_of_classes_decides_the_task():
     assert made("blobs:classes=2").task == "binary"
     assert made("spirals:classes=4").task == "multiclass"
     assert blobs(samples=2, classes=3).class_names == ("0", "1", "2")
-    with pytest.raises(UsageError, match="--data spirals takes classes of 2 or more, not 1"):
+    with pytest.raises(UsageError, match="data spirals takes classes of 2 or more, not 1"):
         made("spirals:classes=1")
 
 
 def test_a_seed_that_scikit_learn_cannot_take_is_refused():
-    with pytest.raises(UsageError, match="--data moons takes a seed below 2\\^32, not 4294967296"):
+    with pytest.raises(UsageError, match="data moons takes a seed below 2\\^32, not 4294967296"):
         made("moons:seed=4294967296")
 
 

@@ -209,7 +209,7 @@ def test_the_task_may_be_said_instead(own):
     assert own("images", task="regression").y.tolist() == [0, 1, 2] * 3
     assert own("dataset", task="multiclass").task == "multiclass"
     assert own("squares", task="multiclass").class_names == ("0", "1", "4", "9", "16")
-    with pytest.raises(DataError, match="has 3 classes: '0', '1', '2'\\. Expected two for --task binary"):
+    with pytest.raises(DataError, match="has 3 classes: '0', '1', '2'\\. Expected two for task binary"):
         own("images", task="binary")
 
 
@@ -233,10 +233,10 @@ def test_missing_numbers_go_by_the_option(own):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("a_hole", "a_hole, x, row 1 has NaN. Expected a number; fill it in, or say --missing drop or --missing mean"),
+        ("a_hole", "a_hole, x, row 1 has NaN. Expected a number; fill it in, or say missing drop or missing mean"),
         ("uneven", "uneven, y has shape [3]. Expected [4]: a number, class index or class name for each row of x"),
         ("objects", "objects, x has type object. Expected real numbers"),
-        ("ragged", "ragged, x is no array: setting an array element with a sequence"),
+        ("ragged", "ragged, x is not an array: setting an array element with a sequence"),
         ("nothing", "nothing, x has shape [0, 3]. Expected [rows, ...], with at least one row"),
         ("dataset:n=0", "gives a TensorDataset without rows. Expected at least one"),
         ("two_columns", "two_columns, y has shape [4, 2]. Expected [4]"),
@@ -278,9 +278,9 @@ def test_a_function_that_cannot_be_called_is_refused_before_anything_is_trained(
 def test_the_line_is_told_of_a_file_in_this_directory_too(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"^--data 'mine\.py:failing': mine\.py:95 raises"):
+    with pytest.raises(UsageError, match=r"^data 'mine\.py:failing': mine\.py:95 raises"):
         load(parse_spec("mine.py:failing", what="--data"))
-    with pytest.raises(UsageError, match=r"--data mine\.py lacks the name of its function. Write --data mine\.py:NAME"):
+    with pytest.raises(UsageError, match=r"data mine\.py lacks the name of its function. Write data mine\.py:NAME"):
         load(parse_spec("mine.py", what="--data"))
 
 

@@ -11,10 +11,11 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from nnlab.core.errors import DataError, UsageError
 from nnlab.core.spec import Spec
-from nnlab.data.dataset import SplitColumn, from_arrays
+from nnlab.data.dataset import SplitColumn, dataset_from_arrays
 from nnlab.data.loading import load
-from nnlab.data.parts import Outliers, class_weights, divide, noisy_labels, parse_outliers, with_outliers
+from nnlab.data.parts import class_weights, divide
 from nnlab.data.splits import AUTO, Split, parse_split
+from nnlab.data.target_noise import Outliers, noisy_labels, parse_outliers, with_outliers
 
 IRIS = load(Spec("iris"))
 DIABETES = load(Spec("diabetes"))
@@ -23,7 +24,7 @@ DIABETES = load(Spec("diabetes"))
 def by_column(split: str, values: list[float]):
     """A regression data set of these rows, split by a column of these values."""
     rng = np.random.default_rng(0)
-    data = from_arrays(rng.standard_normal((len(values), 2)), rng.standard_normal(len(values)), "regression")
+    data = dataset_from_arrays(rng.standard_normal((len(values), 2)), rng.standard_normal(len(values)), "regression")
     return type(data)(**vars(data) | {"split_column": SplitColumn("c", np.array(values, dtype=float))}), parse_split(
         split
     )
@@ -74,7 +75,7 @@ def test_classes_are_stratified_and_regression_is_not_by_default():
     assert np.bincount(unstratified.test.y).tolist() != [10] * 3
 
 
-def test_another_seed_splits_otherwise_and_the_test_part_does_not_hang_on_the_validation_part():
+def test_another_seed_splits_otherwise_and_the_test_part_does_not_depend_on_the_validation_part():
     first, second = (divide(IRIS, seed=seed, validation=0.2, test=0.2) for seed in (0, 1))
     assert not np.array_equal(first.test.rows, second.test.rows)
     assert np.array_equal(first.test.rows, divide(IRIS, seed=0, validation=0, test=0.2).test.rows)
@@ -89,7 +90,7 @@ def test_without_validation_or_test_all_rows_are_for_training_in_stored_order():
 
 def test_a_given_test_part_is_kept_and_validation_is_of_the_rest():
     x, y = np.arange(40.0)[:, None], np.arange(40.0)
-    data = from_arrays(x, y, "regression", given={"test": (x[:7] + 0.5, y[:7])})
+    data = dataset_from_arrays(x, y, "regression", given={"test": (x[:7] + 0.5, y[:7])})
     parts = divide(data, seed=0, validation=0.2, test=0.2)
     assert [len(rows) for rows in rows_of(parts)] == [32, 8, 7]
     assert np.array_equal(parts.test.x, x[:7] + 0.5)
@@ -109,7 +110,9 @@ def test_scaling_is_learned_from_the_training_part_alone():
 
 
 def test_a_constant_feature_keeps_its_scale():
-    data = from_arrays(np.array([[0.1, 1], [0.1, 2], [0.1, 3]] * 9), np.arange(27.0), "regression", standardize=True)
+    data = dataset_from_arrays(
+        np.array([[0.1, 1], [0.1, 2], [0.1, 3]] * 9), np.arange(27.0), "regression", standardize=True
+    )
     parts = divide(data, seed=0, validation=0, test=0)
     assert parts.preprocessing.scales[0] == 1
     np.testing.assert_allclose(parts.train.x[:, 0], 0, atol=1e-15)
@@ -156,8 +159,8 @@ def test_outliers_are_parsed_and_bad_ones_refused():
     assert parse_outliers("0.1") == Outliers(0.1, 10.0)
     for text, said in [
         ("0.1:size=3", "is not FRACTION:scale=S, such as 0.1:scale=10"),
-        ("1.5", "--outliers takes a number from 0 to below 1, not '1.5'"),
-        ("0.1:scale=-1", "--outliers scale takes a number above 0, not '-1'"),
+        ("1.5", "outliers takes a number from 0 to below 1, not '1.5'"),
+        ("0.1:scale=-1", "outliers 0.1:scale takes a number above 0, not '-1'"),
     ]:
         with pytest.raises(UsageError) as raised:
             parse_outliers(text)
@@ -178,10 +181,10 @@ def test_splits_are_parsed_and_bad_ones_refused():
     for text, said in [
         (
             "stratifed",
-            "--split 'stratifed' is not known. Did you mean 'stratified'? Accepted: random, stratified, group",
+            "split 'stratifed' is not known. Did you mean 'stratified'? Accepted: random, stratified, group",
         ),
-        ("group", "--split 'group' needs a column"),
-        ("random:x", "--split 'random:x' takes no column"),
+        ("group", "split 'group' needs a column"),
+        ("random:x", "split 'random:x' takes no column"),
     ]:
         with pytest.raises(UsageError) as raised:
             parse_split(text)
@@ -189,7 +192,7 @@ def test_splits_are_parsed_and_bad_ones_refused():
 
 
 def test_a_class_of_one_row_cannot_be_stratified():
-    data = from_arrays(
+    data = dataset_from_arrays(
         np.zeros((21, 1)), np.array([0] * 10 + [1] * 10 + [2]), "multiclass", class_names=("a", "b", "c")
     )
     with pytest.raises(DataError, match="class 'c' has 1 row; a stratified split into 3 parts needs 3 of each class"):
@@ -198,13 +201,13 @@ def test_a_class_of_one_row_cannot_be_stratified():
 
 
 def test_a_stratified_part_with_fewer_rows_than_classes_is_refused():
-    data = from_arrays(np.zeros((40, 1)), np.arange(40) % 10, "multiclass")
-    with pytest.raises(DataError, match=r"--split stratified can't take 4 of 40 rows: .*number of classes"):
+    data = dataset_from_arrays(np.zeros((40, 1)), np.arange(40) % 10, "multiclass")
+    with pytest.raises(DataError, match=r"split stratified can't take 4 of 40 rows: .*number of classes"):
         divide(data, seed=0, validation=0.2, test=0.1)
 
 
 def test_a_training_part_without_one_of_the_classes_is_refused():
-    data = from_arrays(np.zeros((10, 1)), np.array([0] * 5 + [1] * 5), "binary")
+    data = dataset_from_arrays(np.zeros((10, 1)), np.array([0] * 5 + [1] * 5), "binary")
     data = type(data)(**vars(data) | {"split_column": SplitColumn("t", np.arange(10.0))})
     with pytest.raises(DataError, match="class '1' has no row in the training part"):
         divide(data, seed=0, validation=0, test=0.5, split=Split("time", "t"))
@@ -213,11 +216,11 @@ def test_a_training_part_without_one_of_the_classes_is_refused():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"split": Split("stratified")}, UsageError, "--split stratified is for classes"),
-        ({"split": Split("group", "sex")}, UsageError, "--split group:sex goes by a column"),
-        ({"label_noise": 0.1}, UsageError, "--label-noise 0.1 is for classes"),
-        ({"validation": 0.5, "test": 0.5}, UsageError, "--validation 0.5 and --test 0.5 leave no training row of 442"),
-        ({"validation": 0.001}, DataError, "--validation 0.001 of 442 rows is no row"),
+        ({"split": Split("stratified")}, UsageError, "split stratified is for classes"),
+        ({"split": Split("group", "sex")}, UsageError, "split group:sex goes by a column"),
+        ({"label_noise": 0.1}, UsageError, "label_noise 0.1 is for classes"),
+        ({"validation": 0.5, "test": 0.5}, UsageError, "validation 0.5 and test 0.5 leave no training row of 442"),
+        ({"validation": 0.001}, DataError, "validation 0.001 of 442 rows is less than one row"),
     ],
 )
 def test_parts_that_cannot_be_made_are_refused(options, error, said):
@@ -227,20 +230,20 @@ def test_parts_that_cannot_be_made_are_refused(options, error, said):
 
 
 def test_outliers_are_not_for_classes():
-    with pytest.raises(UsageError, match="--outliers is for regression; the task is multiclass"):
+    with pytest.raises(UsageError, match="outliers is for regression; the task is multiclass"):
         divide(IRIS, seed=0, validation=0.2, test=0.2, outliers=Outliers(0.1, 10))
 
 
 @pytest.mark.parametrize("how", ["group:c", "time:c"])
 def test_one_group_or_one_time_cannot_be_split(how):
     data, split = by_column(how, [1.0] * 10)
-    with pytest.raises(DataError, match=f"--split {how}: different values in the column: 1. 2 parts need at least 2"):
+    with pytest.raises(DataError, match=f"split {how}: different values in the column: 1. 2 parts need at least 2"):
         divide(data, seed=0, validation=0, test=0.2, split=split)
 
 
 def test_a_feature_without_a_training_value_has_no_mean():
     x = np.array([[np.nan, 1.0]] * 8 + [[1.0, 1.0]] * 2)
-    data = from_arrays(x, np.arange(10.0), "regression")
+    data = dataset_from_arrays(x, np.arange(10.0), "regression")
     data = type(data)(**vars(data) | {"missing": "mean", "split_column": SplitColumn("t", np.arange(10.0))})
     with pytest.raises(DataError, match="feature 'x0' is missing in every training row"):
         divide(data, seed=0, validation=0, test=0.2, split=Split("time", "t"))

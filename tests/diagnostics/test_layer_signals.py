@@ -19,7 +19,7 @@ from nnlab.diagnostics.signals.layer_signals import COLUMNS, Probe, distinct_uni
 from nnlab.diagnostics.signals.passes import elementwise
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.hooks import Hooks
-from nnlab.networks.models import mlp, neuron
+from nnlab.networks.dense_models import mlp, neuron
 
 # The greatest slope of each activation that can saturate, as calculus gives it.
 STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "softsign": 1.0, "hardtanh": 1.0}

@@ -14,7 +14,7 @@ from nnlab.catalog.losses import LOSSES
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.diagnostics.signals.layer_signals import Probe, signals
 from nnlab.diagnostics.signals.moments import predicted_second_moments
-from nnlab.networks.models import mlp
+from nnlab.networks.dense_models import mlp
 
 
 def rows(num_rows=64, *, like_size=False):

@@ -26,7 +26,7 @@ from nnlab.engine.program import program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.experiments.training import Training
 from nnlab.ingredients.resolve import complete_settings
-from nnlab.networks.encoder import Attention, Block, Encoder
+from nnlab.networks.encoder import Attention, Encoder, EncoderBlock
 from nnlab.networks.layers import parameters
 from nnlab.networks.module_layer import trained_parameters
 from nnlab.settings import ExperimentSettings
@@ -281,7 +281,7 @@ def test_attention_is_that_of_pytorch():
 
 
 def test_a_block_is_pytorchs_encoder_layer_with_its_norms_first():
-    ours = Block(6, 2, 7, 0.0, Spec("gelu")).double()
+    ours = EncoderBlock(6, 2, 7, 0.0, Spec("gelu")).double()
     theirs = nn.TransformerEncoderLayer(6, 2, 7, 0.0, "gelu", batch_first=True, norm_first=True).double()
     attention = ours.attend[1]
     with torch.no_grad():

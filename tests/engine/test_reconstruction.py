@@ -14,12 +14,13 @@ from nnlab.catalog.metrics import measure
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.data.loading import load
-from nnlab.data.parts import Outliers, divide
+from nnlab.data.parts import divide
 from nnlab.data.splits import parse_split
+from nnlab.data.target_noise import Outliers
 from nnlab.engine.outcomes import Fitted
 from nnlab.ingredients.resolve import complete_settings, settings_for_data
+from nnlab.networks.dense_models import autoencoder
 from nnlab.networks.layers import Activate, Linear
-from nnlab.networks.models import autoencoder
 from nnlab.settings import RunSettings
 
 # 63 training rows: batches of 20, 20, 20 and a short one of 3.

@@ -23,7 +23,7 @@ from nnlab.engine.plan import largest_tile_size
 from nnlab.engine.program import Shape, program_of
 from nnlab.engine.starting import starting_weights
 from nnlab.networks.layers import parameters
-from nnlab.networks.recurrent import Kind, Recurrent
+from nnlab.networks.recurrent_layer import CellKind, Recurrent
 
 RUNS, ROWS = 3, 11
 CPU: Final = torch.device("cpu")
@@ -111,7 +111,7 @@ def test_rows_that_all_runs_share_are_read_as_each_runs_own():
 
 @pytest.mark.parametrize("kind", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_parameters_have_pytorchs_names_shapes_and_bound(kind: Kind, bidirectional: bool):
+def test_parameters_have_pytorchs_names_shapes_and_bound(kind: CellKind, bidirectional: bool):
     layer = Recurrent(kind, inputs=3, hidden=16, steps=2, bidirectional=bidirectional)
     module = module_of((layer,), torch.Generator())
     assert {each.name: each.shape for each in layer.parameters("0")} == {

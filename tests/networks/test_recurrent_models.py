@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
 
+from nnlab.catalog.entry import keys
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec
 from nnlab.networks.layers import Dropout, Linear, parameters
 from nnlab.networks.models import MODELS
-from nnlab.networks.recurrent import Recurrent, gru, lstm, rnn
+from nnlab.networks.recurrent_layer import Recurrent
+from nnlab.networks.recurrent_models import gru, lstm, rnn
 
 RELU = Spec("relu")
 
@@ -65,23 +68,34 @@ def test_the_nonlinearity_of_rnn_is_pytorchs_key():
 
 
 @pytest.mark.parametrize(
-    ("keys", "message"),
+    ("given", "message"),
     [
-        ({"read": "first"}, "--model rnn:read takes all or last, not 'first'."),
-        ({"nonlinearity": "gelu"}, "--model rnn:nonlinearity takes tanh or relu, not 'gelu'."),
+        ({"read": "first"}, "model rnn:read takes all or last, not 'first'."),
+        ({"nonlinearity": "gelu"}, "model rnn:nonlinearity takes tanh or relu, not 'gelu'."),
     ],
 )
-def test_words_that_are_no_choice_are_refused(keys, message):
+def test_words_that_are_not_a_choice_are_refused(given, message):
     with pytest.raises(UsageError) as error:
-        rnn((9,), 3, RELU, **keys)
+        rnn((9,), 3, RELU, **given)
     assert str(error.value) == message
 
 
-def test_an_image_is_no_series():
-    with pytest.raises(UsageError, match="--model gru reads series, and a row of 1x8x8 is none"):
+def test_an_image_is_not_a_series():
+    with pytest.raises(
+        UsageError,
+        match=r"model gru reads series, .* a row of these data has shape 1x8x8; conv2d and lenet take images",
+    ):
         gru((1, 8, 8), 10, RELU)
 
 
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
 def test_the_source_of_each_model_is_told(name):
     assert MODELS[name].source
+
+
+def test_the_keys_that_recurrent_models_share_have_the_same_defaults_and_words():
+    assert keys(gru) == keys(lstm)
+    assert list(keys(rnn).items())[:-1] == list(keys(gru).items())
+    words = [inspect.getdoc(model).partition("Args:")[2].strip() for model in (gru, lstm, rnn)]
+    assert words[0] == words[1]
+    assert words[2].startswith(words[0])

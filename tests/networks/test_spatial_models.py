@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnlab.catalog.entry import key_values
+from nnlab.catalog.entry import key_values, keys
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.engine.modules import module_of
@@ -112,13 +112,13 @@ def test_names_and_shapes_of_parameters_are_pytorchs():
 @pytest.mark.parametrize(
     ("text", "row", "said"),
     [
-        ("conv2d", (64,), "of shape 64|has shape 64. --data digits:image=true and --data mnist5k have images"),
+        ("conv2d", (64,), "has shape 64. data digits:image=true and data mnist5k have images"),
         ("lenet", (3, 20), "has shape 3x20"),
-        ("conv1d", (1, 8, 8), "an image of shape 1x8x8. Take conv2d or lenet"),
-        ("cnn_mnist1d", (1, 8, 8), "Take conv2d or lenet"),
-        ("conv1d:kernel=9:padding=0", (7,), "a kernel of 9 is put on 7 steps with padding 0"),
-        ("conv2d:kernel=9:padding=0", (1, 8, 8), "a kernel of 9x9 is put on 8x8 pixels with padding 0"),
-        ("conv1d:channels=2x2x2x2x2x2", (40,), "a pool of 2 is put on 1 steps"),
+        ("conv1d", (1, 8, 8), "has shape 1x8x8; conv2d and lenet take images"),
+        ("cnn_mnist1d", (1, 8, 8), "conv2d and lenet take images"),
+        ("conv1d:kernel=9:padding=0", (7,), "a kernel of 9 does not fit on 7 steps with padding 0"),
+        ("conv2d:kernel=9:padding=0", (1, 8, 8), "a kernel of 9x9 does not fit on 8x8 pixels with padding 0"),
+        ("conv1d:channels=2x2x2x2x2x2", (40,), "a pool of 2 does not fit on 1 steps"),
         ("conv1d:pool=avg", (40,), "pool takes max, mean or none, not 'avg'"),
         ("conv1d:norm=layer", (40,), "not 'layer'. Layer norm is norm=group with groups=1"),
         ("conv1d:norm=batch:groups=2", (40,), "groups=2 goes with norm=group"),
@@ -128,3 +128,11 @@ def test_names_and_shapes_of_parameters_are_pytorchs():
 def test_what_does_not_fit_is_refused_with_what_was_given_and_what_would(text, row, said):
     with pytest.raises(UsageError, match=said):
         layers_of(text, row)
+
+
+def test_the_keys_that_conv1d_and_conv2d_share_are_the_same_but_for_the_defaults_of_three():
+    series, images = (keys(MODELS[name].function) for name in ("conv1d", "conv2d"))
+    assert list(series) == list(images)
+    different = [name for name in series if series[name] != images[name]]
+    assert different == ["channels", "kernel", "padding"]
+    assert [series[name].kind for name in different] == [images[name].kind for name in different]

@@ -18,7 +18,7 @@ import torch
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.core.spec import parse_spec
 from nnlab.core.spelling import mention
-from nnlab.data.dataset import Dataset, from_arrays, reconstructed
+from nnlab.data.dataset import Dataset, dataset_from_arrays, reconstruction_dataset
 from nnlab.engine.choice import EngineName, is_native, vmap_obstacle
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.hooks import Hooks
@@ -200,9 +200,9 @@ def _rows_of(subject: Subject) -> Dataset:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((_ROWS, math.prod(subject.row)))
     y = (x @ rng.standard_normal((x.shape[1], _CLASSES))).argmax(1)
-    dataset = from_arrays(x, y, "multiclass", row_shape=subject.row)
+    dataset = dataset_from_arrays(x, y, "multiclass", row_shape=subject.row)
     model = model_named(parse_spec(str(subject.settings["model"]), what=mention("model")))
-    return reconstructed(dataset) if model.reconstructs else dataset
+    return reconstruction_dataset(dataset) if model.reconstructs else dataset
 
 
 def _runs(subject: Subject, dataset: Dataset, dtype: str) -> list[Run]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from nnlab.engine.arrays import padded_like, padded_zeros
 from nnlab.engine.kernels.recurrent_cells import CELLS, BlockMoves, RecurrentCell
 from nnlab.engine.kernels.site import Site
-from nnlab.networks.recurrent import Recurrent
+from nnlab.networks.recurrent_layer import Recurrent
 
 # B' and K are multiples of the first, G of the second: the product of any two is then a multiple of 32 numbers, 128 bytes in float32.
 _COLUMNS: Final = 8

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nnlab.engine.arrays import padded_zeros
-from nnlab.networks.recurrent import Kind
+from nnlab.networks.recurrent_layer import CellKind
 
 sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input  # d y (1 - y), in one pass over memory
 tanh_backward = torch.ops.aten.tanh_backward.grad_input  # d (1 - y^2)
@@ -174,4 +174,4 @@ class Lstm(_Gated):
         self.dc.mul_(self.blocks[t][1])
 
 
-CELLS: Final[Mapping[Kind, type[RecurrentCell]]] = {"rnn_tanh": Rnn, "rnn_relu": ReluRnn, "gru": Gru, "lstm": Lstm}
+CELLS: Final[Mapping[CellKind, type[RecurrentCell]]] = {"rnn_tanh": Rnn, "rnn_relu": ReluRnn, "gru": Gru, "lstm": Lstm}

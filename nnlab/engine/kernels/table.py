@@ -21,7 +21,7 @@ from nnlab.engine.kernels.recurrence import RecurrentKernel
 from nnlab.engine.kernels.sequence import ResidualKernel
 from nnlab.engine.kernels.site import Kernel, Masks, Site, Weights
 from nnlab.networks.layers import Activate, Dropout, Free, Layer, Layers, Linear, Norm, Residual, walk
-from nnlab.networks.recurrent import Recurrent
+from nnlab.networks.recurrent_layer import Recurrent
 from nnlab.networks.spatial_layers import Conv, Pool
 
 # A new kind of layer is a kernel of its own and a line here; a kernel is made from (layer, site). A residual layer is not in the table:

@@ -1,4 +1,4 @@
-"""Models that attend: a row read as a series, whose steps look at one another."""
+"""The transformer: a row read as a series whose steps attend to one another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from nnlab.core.errors import UsageError
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention, spell_value
 from nnlab.networks.module_layer import Module
+from nnlab.networks.row_shapes import RowShape, series_shape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def transformer(
-    row: tuple[int, ...],
+    row: RowShape,
     outputs: int,
     activation: Spec,
     *,
@@ -28,30 +29,32 @@ def transformer(
     feedforward: Count = 64,
     dropout: Fraction = 0.0,
 ) -> Layers:
-    """A small encoder: steps embedded, with learned positions, through blocks of attention and two layers; their mean is scored.
+    """A small encoder: embedded steps with learned positions pass through blocks of attention and two layers; their mean is scored.
 
-    Norms stand before attention and before the two layers, whose activation is `--activation`.
+    Norms stand before attention and before the two layers, between which the activation stands.
 
     Args:
-        width: of a step within.
-        heads: among which the width is divided.
+        width: numbers per step inside the encoder.
+        heads: heads of attention, among which the width is divided.
         depth: blocks.
         feedforward: hidden units of a block's two layers.
-        dropout: probability with which attention's weights and units are dropped while training.
+        dropout: probability with which attention weights and units are dropped in training.
     """
     if width % heads:
         raise UsageError(f"{mention('model', 'transformer:width')} must be a multiple of heads={heads}, not {width}.")
-    if len(row) > 2:
-        raise UsageError(
-            f"{mention('model', 'transformer')} reads series, (steps,) or (channels, steps), not rows of shape {row}."
-        )
-    keys: dict[str, Any] = {"width": width, "heads": heads, "depth": depth, "feedforward": feedforward}
-    keys["dropout"] = dropout
+    series_shape(row, model="transformer")  # an image is refused here, before torch is loaded
+    keys: dict[str, Any] = {
+        "width": width,
+        "heads": heads,
+        "depth": depth,
+        "feedforward": feedforward,
+        "dropout": dropout,
+    }
     spec = Spec("transformer", tuple((key, spell_value(value)) for key, value in keys.items()))
     return (Module(spec, row, outputs, activation, partial(_encoder, row, outputs, activation, keys)),)
 
 
-def _encoder(row: tuple[int, ...], outputs: int, activation: Spec, keys: dict[str, Any]) -> nn.Module:
+def _encoder(row: RowShape, outputs: int, activation: Spec, keys: dict[str, Any]) -> nn.Module:
     from nnlab.networks.encoder import Encoder
 
     return Encoder(row, outputs, activation, **keys)

@@ -1,7 +1,8 @@
-"""A person's own .npz of arrays: `x` [N, ...], `y` [N], and if they like `x_val, y_val` and `x_test, y_test`.
+"""A person's own arrays, from an .npz file or a function, as a data set: `x` [N, ...] and `y` [N].
 
-Rows of any shape are flattened. `y` may be numbers, whole numbers or text (targets.py says what they mean). Where the rows are
-to be reconstructed, `y` is not looked at and may be absent.
+A validation part (`x_val`, `y_val`) and a test part (`x_test`, `y_test`) are optional. Rows of any shape are flattened.
+`y` may be numbers, whole numbers or text (targets.py says what they mean). In reconstruction `y` is ignored and may be
+absent.
 
 Shapes: N rows, D numbers a row.
 """
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from nnlab.core.errors import DataError, did_you_mean
 from nnlab.core.lazy import lazy
 from nnlab.core.spelling import mention
-from nnlab.data.dataset import Column, Dataset
-from nnlab.data.table_reader import listed, unreadable
+from nnlab.data.dataset import Dataset, FeatureColumn
 from nnlab.data.targets import target_of
+from nnlab.data.wording import dropped_rows_note, file_error, other_ways, quoted_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nnlab.data.dataset import Floats, GivenPart, Missing
-    from nnlab.data.targets import TaskChoice, Values
+    from nnlab.data.targets import TargetValues, TaskChoice
 
     Array = npt.NDArray[np.generic]
 else:
@@ -38,34 +39,34 @@ ARRAYS: Final = ("x", "y", "x_val", "y_val", "x_test", "y_test")
 PARTS: Final[tuple[GivenPart, ...]] = ("val", "test")
 
 
-def arrays_dataset(path: Path, *, task: TaskChoice, missing: Missing) -> Dataset:
+def npz_dataset(path: Path, *, task: TaskChoice, missing: Missing) -> Dataset:
     """The data set in an .npz file.
 
     Raises:
         DataError: what is wrong, in which array, and what was expected.
     """
     axes = "x" if task == "reconstruction" else "xy"
-    return dataset_of_arrays(load_arrays(path, axes=axes), place=str(path), task=task, missing=missing)
+    return arrays_dataset(load_arrays(path, axes=axes), place=str(path), task=task, missing=missing)
 
 
-def dataset_of_arrays(arrays: Mapping[str, Array], *, place: str, task: TaskChoice, missing: Missing) -> Dataset:
-    """The data set that arrays of these names make.
+def arrays_dataset(arrays: Mapping[str, Array], *, place: str, task: TaskChoice, missing: Missing) -> Dataset:
+    """The data set that these named arrays make.
 
     Args:
         arrays: `x`, `y`, and those of the parts given.
         place: where they come from, for messages.
-        task: what is predicted; `auto` asks the targets.
-        missing: what to do about missing numbers.
+        task: what is predicted; `auto` infers it from the targets.
+        missing: how missing numbers are handled.
 
     Raises:
         DataError: what is wrong, in which array, and what was expected.
     """
     if task == "reconstruction":
-        arrays = _untargeted(arrays)
+        arrays = _set_targets_to_zero(arrays)
     row_shape = arrays["x"].shape[1:]
     suffixes = ["", *(f"_{part}" for part in PARTS if f"x_{part}" in arrays)]
-    read = {suffix: _part(place, arrays, suffix, row_shape) for suffix in suffixes}
-    kept = {suffix: _kept(place, suffix, x, y, missing) for suffix, (x, y) in read.items()}
+    read = {suffix: _read_part(place, arrays, suffix, row_shape) for suffix in suffixes}
+    kept = {suffix: _handle_missing(place, suffix, x, y, missing) for suffix, (x, y) in read.items()}
     num_read, num_kept = (sum(len(y) for _, y in parts.values()) for parts in (read, kept))
     wanted = target_of(np.concatenate([y for _, y in kept.values()]), task, place=f"{place}, y")
     ends = np.cumsum([len(y) for _, y in kept.values()])
@@ -75,35 +76,35 @@ def dataset_of_arrays(arrays: Mapping[str, Array], *, place: str, task: TaskChoi
         x=x,
         y=targets[""],
         task=wanted.task,
-        columns=tuple(Column(f"x{index}") for index in range(x.shape[1])),
+        columns=tuple(FeatureColumn(f"x{index}") for index in range(x.shape[1])),
+        row_shape=row_shape or (1,),
         class_names=wanted.class_names,
         given={part: (kept[f"_{part}"][0], targets[f"_{part}"]) for part in PARTS if f"_{part}" in kept},
         standardize=True,
         missing=missing,
-        row_shape=row_shape or (1,),
-        notes=dropped_note(num_read - num_kept, num_read),
+        notes=dropped_rows_note(num_read - num_kept, num_read),
     )
 
 
-def _untargeted(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The inputs of every part, with zeros in the place of targets, which nobody asks for."""
+def _set_targets_to_zero(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs of every part, with zeros as targets, which reconstruction replaces."""
     inputs = {name: array for name, array in arrays.items() if name.startswith("x")}
     return inputs | {f"y{name[1:]}": np.zeros(array.shape[:1]) for name, array in inputs.items()}
 
 
 def load_arrays(path: Path, *, axes: str = "xy") -> Mapping[str, Array]:
-    """The arrays of an .npz file, each of a name that is known.
+    """The arrays of an .npz file, all of known names.
 
     Args:
         path: the file.
-        axes: `xy` where `x` and `y` are needed, and both or none of a part's; `x` where the inputs are enough.
+        axes: `xy` if `x` and `y` are needed, and of each part both or none; `x` if the inputs are enough.
     """
     try:
         with path.open("rb") as file:
             archive = np.lib.npyio.NpzFile(file, allow_pickle=False)
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise unreadable(path, error) from None
+        raise file_error(path, error) from None
     for name in arrays:
         if name not in ARRAYS:
             near = did_you_mean(name, ARRAYS)
@@ -113,13 +114,13 @@ def load_arrays(path: Path, *, axes: str = "xy") -> Mapping[str, Array]:
     absent = [name for name in wanted if name not in arrays]
     if absent:
         raise DataError(
-            f"{path} has no array {absent[0]!r}. Expected {', '.join(wanted)}; it has {listed(list(arrays))}."
+            f"{path} has no array {absent[0]!r}. Expected {', '.join(wanted)}; it has {quoted_names(list(arrays))}."
         )
     return arrays
 
 
 def flat_rows(x: Array, row_shape: tuple[int, ...], *, place: str) -> Floats:
-    """An array `x` [N, *row_shape] of an .npz file as [N, D] float64; NaN stays.
+    """An array `x` [N, *row_shape] as [N, D] float64; NaN stays.
 
     Args:
         x: as read.
@@ -138,14 +139,9 @@ def flat_rows(x: Array, row_shape: tuple[int, ...], *, place: str) -> Floats:
     return rows
 
 
-def dropped_note(num_dropped: int, num_rows: int) -> tuple[str, ...]:
-    """A note that rows were dropped, where any were."""
-    if num_dropped == 0:
-        return ()
-    return (f"{num_dropped} of {num_rows} rows have a missing cell and were dropped.",)
-
-
-def _part(place: str, arrays: Mapping[str, Array], suffix: str, row_shape: tuple[int, ...]) -> tuple[Floats, Values]:
+def _read_part(
+    place: str, arrays: Mapping[str, Array], suffix: str, row_shape: tuple[int, ...]
+) -> tuple[Floats, TargetValues]:
     """x [N, D] as float64, and y [N] as float64 or text."""
     x = flat_rows(arrays[f"x{suffix}"], row_shape, place=f"{place}, x{suffix}")
     y, of_y = arrays[f"y{suffix}"], f"{place}, y{suffix}"
@@ -164,8 +160,10 @@ def _part(place: str, arrays: Mapping[str, Array], suffix: str, row_shape: tuple
     return x, targets
 
 
-def _kept(place: str, suffix: str, x: Floats, y: Values, missing: Missing) -> tuple[Floats, Values]:
-    """The rows that `--missing` keeps."""
+def _handle_missing(
+    place: str, suffix: str, x: Floats, y: TargetValues, missing: Missing
+) -> tuple[Floats, TargetValues]:
+    """The rows of a part after missing numbers are handled: dropped, left for the training part's means, or refused."""
     no_target = pd.isna(y)
     absent = no_target if missing == "mean" else no_target | np.isnan(x).any(axis=1)
     if missing == "drop":
@@ -174,11 +172,8 @@ def _kept(place: str, suffix: str, x: Floats, y: Values, missing: Missing) -> tu
         return x[~absent], y[~absent]
     if absent.any():
         row = int(absent.argmax())
-        ways = (
-            mention("missing", "drop")
-            if missing == "mean"
-            else f"{mention('missing', 'drop')} or {mention('missing', 'mean')}"
-        )
         name = "y" if no_target[row] else "x"
-        raise DataError(f"{place}, {name}{suffix}, row {row} has NaN. Expected a number; fill it in, or say {ways}.")
+        raise DataError(
+            f"{place}, {name}{suffix}, row {row} has NaN. Expected a number; fill it in, or say {other_ways(missing)}."
+        )
     return x, y
