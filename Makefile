@@ -44,8 +44,8 @@ gradcheck: $(READY) ## the gradients of the whole catalogue
 results/%/summary.csv: experiments/%.toml | $(READY)
 	$(NNLAB) $(firstword $(subst /, ,$*)) --config $< --out results/$* --format table
 
-test: $(READY) ## the whole suite
-	$(VENV)/bin/python -m pytest
+test: $(READY) ## the whole suite, by two workers
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY) ## style and types
 	$(VENV)/bin/ruff check .

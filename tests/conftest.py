@@ -1,9 +1,16 @@
-"""What every test shares: random examples that are the same on every machine, and no clock on them."""
+"""What every test shares: random examples that are the same on every machine, no clock on them, and a core for each worker."""
 
 from __future__ import annotations
+
+import os
 
 from hypothesis import settings
 
 # Seeds are literal in these tests, hypothesis's too. No deadline: the first example may pay for `import torch`.
 settings.register_profile("nnlab", deadline=None, derandomize=True)
 settings.load_profile("nnlab")
+
+# Workers of `pytest -n` share the cores. Each with threads for all of them, they would spend most of their time waiting for
+# each other. OpenMP, and so PyTorch and OpenBLAS, reads this when it is loaded, and so do the processes that a test starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"

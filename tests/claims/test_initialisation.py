@@ -12,7 +12,7 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 import torch
-from problems import CPU, SOURCES, runs_of
+from problems import CPU, SOURCES, runs_of, trained
 
 from nnlab.diagnostics.signals.probing import LayerProbe
 from nnlab.engine.executors import Machine, execute
@@ -121,8 +121,8 @@ def test_kaiming_trains_thirty_relu_layers_within_ten_epochs_and_xavier_stays_at
     # He et al. 2015, section 2.2, as an MLP on MNIST-1D: 30 x 100 ReLU, zero biases, SGD, batch 100.
     thirty = {"data": "mnist1d", "model": "mlp:width=100:depth=30", "epochs": 10}
     # All ten seeds and all rates: experiments/compare-init/thirty-layers.toml and experiments/compare/thirty-layers-rates.toml.
-    for each in fitted(thirty | {"init": "kaiming_normal"}, lrs=[0.03]):
+    for each in trained(runs_of(thirty | {"init": "kaiming_normal"}, lrs=[0.03], seeds=[0, 1])).values():
         assert each.record.scores["train_loss"] < math.log(10) - 0.2
-    for each in fitted(thirty | {"init": "xavier_normal"}, lrs=[0.003, 0.03, 1.0], seeds=(0,)):
+    for each in trained(runs_of(thirty | {"init": "xavier_normal"}, lrs=[0.003, 0.03, 1.0])).values():
         # 0.01 nats: a rate of 1 shakes the output's bias by as much, batch by batch.
         assert each.record.scores["train_loss"] == pytest.approx(math.log(10), abs=0.01)

@@ -16,7 +16,7 @@ from nnlab.cli.app import main
 
 # What a shell gives it, and nothing of whoever runs the tests.
 PLAIN = {"PATH": os.environ["PATH"], "LANG": "en_US.UTF-8", "OMP_NUM_THREADS": "1", "HOME": os.environ.get("HOME", "/")}
-PROGRAM = [sys.executable, "-c", "from nnlab.cli.app import main; main()"]
+PROGRAM = [sys.executable, "-m", "nnlab"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def started(*words: object, cwd: Path, **environment: str) -> subprocess.Popen[s
 
 def in_shell(line: str, *, cwd: Path, **environment: str) -> Ended:
     """Run a line of bash in which `nnlab` is the program."""
-    program = f'nnlab() {{ "{sys.executable}" -c "from nnlab.cli.app import main; main()" "$@"; }}\nset -o pipefail\n'
+    program = f'nnlab() {{ "{sys.executable}" -m nnlab "$@"; }}\nset -o pipefail\n'
     done = subprocess.run(
         ["bash", "-c", program + line], cwd=cwd, env=PLAIN | environment, capture_output=True, text=True, check=False
     )

@@ -36,9 +36,10 @@ from nnlab.report.records import records_table
 frame = pd.DataFrame({"arm": ["[red]gr\u00f6\u00dfe[/red]", "b"] * ROWS, "loss": [0.1 + 0.2, float("inf")] * ROWS})
 notes = ["2/\u03bb is [bold]not[/bold] reached"]
 answer = Answer(frame, lambda: [records_table(frame).with_notes(notes)], notes=notes)
-output = OutputSettings(**OUTPUT)
 try:
-    show(answer, output.model_copy(update={"format": resolve_format(output, "csv")}))
+    for form in FORMS:
+        output = OutputSettings(format=form, quiet=QUIET)
+        show(answer, output.model_copy(update={"format": resolve_format(output, "csv")}))
 except NnlabError as wrong:
     error(str(wrong))
     close_quietly()
@@ -49,8 +50,9 @@ close_quietly()
 PLAIN = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "en_US.UTF-8", "PYTHONUTF8": "1"}
 
 
-def program(rows: int = 2, **output: object) -> str:
-    return PROGRAM.replace("ROWS", str(rows)).replace("OUTPUT", repr(output))
+def program(*forms: str, rows: int = 2, quiet: bool = False) -> str:
+    """The program that shows `rows` rows in each of `forms`, or in the one that suits stdout."""
+    return PROGRAM.replace("ROWS", str(rows)).replace("FORMS", repr(forms or ("auto",))).replace("QUIET", repr(quiet))
 
 
 def piped(code: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -145,7 +147,7 @@ def test_markdown_and_tables_can_be_piped(capsysbinary):
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl", "table", "markdown"])
 def test_a_reader_who_leaves_is_no_error(form):
     done = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -3', sys.executable, program(20000, format=form)],
+        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -3', sys.executable, program(form, rows=20000)],
         capture_output=True,
         cwd=ROOT,
         env=PLAIN,
@@ -172,8 +174,8 @@ def test_a_full_disk_is_an_error_of_one_line():
 
 def test_data_are_utf8_whatever_the_locale():
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    for form in ("csv", "json", "jsonl", "markdown"):
-        assert "größe" in piped(program(format=form, quiet=True), **ascii_only).stdout.decode("utf-8")
+    forms = ("csv", "json", "jsonl", "markdown")
+    assert piped(program(*forms, quiet=True), **ascii_only).stdout.decode("utf-8").count("größe") == 2 * len(forms)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_colour_is_left_out_where_it_is_not_wanted(environment):
 
 
 def test_columns_sets_the_width_of_a_piped_table():
-    code = program(format="table")
+    code = program("table")
     assert len(piped(code, COLUMNS="30").stdout.splitlines()[1].decode()) <= 30
     assert piped(code).stdout == piped(code, COLUMNS="80").stdout
 

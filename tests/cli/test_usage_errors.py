@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 
 import pytest
-from commands import in_shell, nnlab
+from commands import PLAIN, nnlab
 
 MOONS = ("--data", "moons:samples=100", "--seeds", 2, "--lr", "0.1,1", "--epochs", 1)
 
-# The words, and what must be said. Without torch, by their names and numbers alone.
+# The words, and what must be said. The settings and the plan show these mistakes, without torch.
 AT_ONCE = [
     ("--sedes 3", "No such option: --sedes"),
     ("--learning-rate 0.1", "No such option: --learning-rate. Did you mean --lr?"),
@@ -20,6 +22,7 @@ AT_ONCE = [
     ("--data moons:smaples=3", "--data moons has no key 'smaples'. Did you mean 'samples'?"),
     ("--data moons:samples=many", "--data moons:samples takes a whole number such as 10, not 'many'."),
     ("--data table.txt", "--data 'table.txt' is not known. Files end in .csv, .parquet, .npz"),
+    ("--init nromal", "--init 'nromal' is not known. Did you mean 'normal'?"),
     ("--init kaiming_nromal", "Did you mean 'kaiming_normal'?"),
     ("--lr inf", "--lr takes a plain decimal number"),
     ("--lr nan", "--lr takes a plain decimal number"),
@@ -51,22 +54,26 @@ AT_ONCE = [
     ("--metric val_rmse", "--metric 'val_rmse' is not known."),
     ("--loss hinge --metric val_brier", "--metric val_brier needs probabilities, but --loss hinge gives none."),
     ("--model autoencoder --task binary", "reconstructs the features of a row. Say --task reconstruction or auto."),
-    ("--model autoencoder --label-noise 0.1", "--label-noise 0.1 is for classes; the task is reconstruction."),
-    ("--model autoencoder --split stratified", "is for classes; the task is reconstruction. Say --split random."),
     ("--split columns", "--split 'columns' is not known. Accepted: random, stratified"),
     ("--target y", "--target 'y' names a column of a .csv or .parquet file"),
-    ("--outliers 0.1:scale=3 --test 0.999 --validation 0.1", "leave no training row"),
     (
         "--early-stop 2 --validation 0",
         "--early-stop needs the validation loss, but --validation 0 leaves no validation part.",
     ),
     ("--data digits --loss bce", "--loss bce serves binary tasks, not multiclass. Losses that do: mse, "),
     ("--data diabetes --class-weights balanced", "--class-weights balanced is for classes; the task is regression."),
-    ("--data diabetes --label-noise 0.1", "--label-noise 0.1 is for classes; the task is regression."),
     ("--task regression", "--task regression does not go with --data moons:samples=100"),
 ]
 
-# What only the first call of an ingredient, or the machine, can say.
+# Mistakes that the data show, when they are split and altered.
+FROM_THE_DATA = [
+    ("--model autoencoder --label-noise 0.1", "--label-noise 0.1 is for classes; the task is reconstruction."),
+    ("--model autoencoder --split stratified", "is for classes; the task is reconstruction. Say --split random."),
+    ("--outliers 0.1:scale=3 --test 0.999 --validation 0.1", "leave no training row"),
+    ("--data diabetes --label-noise 0.1", "--label-noise 0.1 is for classes; the task is regression."),
+]
+
+# Mistakes that only the first call of an ingredient, or the machine, shows.
 AT_THE_FIRST_CALL = [
     ("--model mlp:hidden=10:width=3", "--model mlp takes hidden= or width= and depth=, not both."),
     ("--model mlp:norm=x", "--model mlp:norm takes layer or batch, not 'x'."),
@@ -81,7 +88,9 @@ AT_THE_FIRST_CALL = [
 ]
 
 
-@pytest.mark.parametrize(("words", "said"), [*AT_ONCE, *AT_THE_FIRST_CALL], ids=lambda text: text.split(":")[0])
+@pytest.mark.parametrize(
+    ("words", "said"), [*AT_ONCE, *FROM_THE_DATA, *AT_THE_FIRST_CALL], ids=lambda text: text.split(":")[0]
+)
 def test_what_cannot_be_meant_is_refused_in_a_line_before_anything_is_written(tmp_path, words, said):
     ended = nnlab("sweep-lr", *MOONS, *words.split(), cwd=tmp_path)
     assert ended.code == 2
@@ -146,19 +155,52 @@ def test_to_show_results_there_must_be_some(tmp_path):
     assert "There are no results under results/ here." in ended.err
 
 
-@pytest.mark.parametrize("words", ["--sedes 3", "--data monos", "--lr 0", "--init nromal", "--metric test_loss"])
-def test_a_usage_error_comes_without_torch(tmp_path, words):
-    code = f"""
-import sys
-sys.argv = "nnlab sweep-lr --data moons {words}".split()
+@pytest.fixture(scope="module")
+def said_without_torch(tmp_path_factory):
+    """Words -> exit code and stderr of the command, in a process in which torch can't be imported."""
+    lines = [words for words, _ in AT_ONCE]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, json.dumps(["nnlab", "sweep-lr", *map(str, MOONS)]), *lines],
+        cwd=tmp_path_factory.mktemp("empty"),
+        env=PLAIN,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(lines, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+# Not sys.modules["torch"] = None: SciPy looks for torch's classes there.
+WITHOUT_TORCH = """
+import contextlib, io, json, sys
+
+class NoTorch:
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            raise ImportError("this needs torch")
+
+sys.meta_path.insert(0, NoTorch)
 from nnlab.cli.app import main
-try:
-    main()
-except SystemExit as end:
-    print(end.code, "torch" in sys.modules)
+
+_, start, *lines = sys.argv
+for line in lines:
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            sys.argv = [*json.loads(start), *line.split()]
+            main()
+        except SystemExit as end:
+            code = end.code
+        except ImportError as reason:
+            code = str(reason)
+    print(json.dumps([code, err.getvalue()]))
 """
-    ended = in_shell(f"{sys.executable} - <<'END'\n{code}\nEND", cwd=tmp_path)
-    assert ended.out == "2 False\n"
+
+
+@pytest.mark.parametrize(("words", "said"), AT_ONCE, ids=lambda text: text.split(":")[0])
+def test_what_the_settings_show_is_said_without_torch(said_without_torch, words, said):
+    code, err = said_without_torch[words]
+    assert code == 2
+    assert said in err
 
 
 def test_showing_what_is_not_there_says_so(tmp_path):

@@ -61,7 +61,7 @@ def test_what_has_no_deterministic_algorithm_is_refused_where_it_was_asked_for()
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
 
     put()
-    refused = pytest.raises(UsageError, match=r"--deterministic: put_ does not have .* implementation\. Leave it out")
+    refused = pytest.raises(UsageError, match=r"deterministic: put_ does not have .* implementation\. Leave it out")
     with refused, deterministic_algorithms(True):
         put()
     with deterministic_algorithms(False):

@@ -140,12 +140,12 @@ def test_a_module_that_torch_func_can_not_batch_is_trained_run_by_run(name, reas
 
 
 def test_vmap_that_is_asked_for_and_can_not_be_is_refused_with_the_reason():
-    with pytest.raises(UsageError, match=r"--engine vmap can't batch .*: torch.func has no rule for aten::lstm"):
+    with pytest.raises(UsageError, match=r"engine vmap can't batch .*: torch.func has no rule for aten::lstm"):
         choice_for({"data": MOONS, "model": own("Recurrent"), "engine": "vmap"})
 
 
 def test_the_native_engine_has_no_rules_for_a_module():
-    with pytest.raises(UsageError, match="--engine native has no rules"):
+    with pytest.raises(UsageError, match="engine native has no rules"):
         run_settings({"data": MOONS, "model": own("Plain"), "engine": "native"})
 
 
@@ -337,7 +337,7 @@ def test_one_step_of_an_own_rule_is_what_it_says():
 
 def test_an_own_optimizer_is_refused_by_engines_that_move_many_runs_at_once():
     settings = {"data": MOONS, "optimizer": own("nesterov"), "engine": "native"}
-    with pytest.raises(UsageError, match="moves many runs at once"):
+    with pytest.raises(UsageError, match="updates many runs at once"):
         run_settings(settings)
 
 

@@ -212,7 +212,7 @@ def test_auto_takes_the_fastest_engine_that_knows_autocast(model, engine, said):
 
 def test_the_native_engine_does_not_take_it():
     with pytest.raises(
-        UsageError, match="--dtype mixed is PyTorch's autocast, which --engine native does not pass through"
+        UsageError, match="dtype mixed is PyTorch's autocast, which engine native does not use"
     ):
         runs_of({**DIGITS, "engine": "native"})
 

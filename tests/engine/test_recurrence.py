@@ -148,7 +148,7 @@ def test_other_inits_apply_to_both_matrices_and_leave_biases_at_zero():
 
 def test_lsuv_says_that_it_has_no_rule_for_a_state_fed_back():
     (run,) = runs_of({"data": "linear_regression:samples=20:features=4", "model": "gru:hidden=3", "init": "lsuv"})
-    with pytest.raises(UsageError, match=r"--init lsuv .* no rule for Recurrent"):
+    with pytest.raises(UsageError, match=r"init lsuv .* no rule for Recurrent"):
         starting_weights(program_of(run, SHAPE), run, torch.zeros(9, 4))
 
 

@@ -130,7 +130,7 @@ def test_a_worker_that_the_system_kills_is_told_of_with_what_to_do():
             os.kill(os.getpid(), signal.SIGKILL)
         return []
 
-    with pytest.raises(PartialError, match=r"killed a process .* the same command goes on .* --threads 1"):
+    with pytest.raises(PartialError, match=r"killed a process .* the same command goes on .* threads 1"):
         execute(SIX, SOURCES, Machine(CPU, 2), Hooks(watch=die))
     assert not multiprocessing.active_children()
 
