@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     torch = lazy("torch")
 
-Shape = tuple[int, ...]
+WeightShape = tuple[int, ...]
 SQRT2: Final = math.sqrt(2.0)
 
 
@@ -60,7 +60,7 @@ class Init:
     _: KW_ONLY
     law: Literal["one value", "uniform", "normal", "truncated normal", "other"] = "other"
     deterministic: bool = False
-    bias: Callable[[Shape, Generator], Tensor] | None = None
+    bias: Callable[[WeightShape, Generator], Tensor] | None = None
     rescale: Callable[[Tensor], Tensor] | None = None
     built: bool = False
     source: str = ""
@@ -71,65 +71,68 @@ class Init:
         return self.rescale is not None
 
 
-def fans(shape: Shape) -> tuple[int, int]:
+def fans(shape: WeightShape) -> tuple[int, int]:
     """(fan_in, fan_out) of weights [out, in, *kernel]: the number of weights into a unit and out of an input."""
     receptive = math.prod(shape[2:])
     return shape[1] * receptive, shape[0] * receptive
 
 
-def _normal(shape: Shape, variance: float, generator: Generator) -> Tensor:
+def _normal(shape: WeightShape, variance: float, generator: Generator) -> Tensor:
     return torch.randn(shape, generator=generator, dtype=torch.float64) * math.sqrt(variance)
 
 
-def _uniform(shape: Shape, variance: float, generator: Generator) -> Tensor:
+def _uniform(shape: WeightShape, variance: float, generator: Generator) -> Tensor:
     """U(-b, b) with b^2 = 3 variance."""
     return (2.0 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1.0) * math.sqrt(3.0 * variance)
 
 
-def _zero_variance(shape: Shape, **values: Value) -> float:  # noqa: ARG001
+def _zero_variance(shape: WeightShape, **values: Value) -> float:  # noqa: ARG001
     return 0.0
 
 
-def zeros(shape: Shape, *, generator: Generator) -> Tensor:  # noqa: ARG001
+def zeros(shape: WeightShape, *, generator: Generator) -> Tensor:  # noqa: ARG001
     """0 everywhere: with f(0) = 0 no weight ever receives a gradient, and only the output's bias learns."""
     return torch.zeros(shape, dtype=torch.float64)
 
 
-def constant(shape: Shape, *, val: Number = 0.1, generator: Generator) -> Tensor:  # noqa: ARG001
+def constant(shape: WeightShape, *, val: Number = 0.1, generator: Generator) -> Tensor:  # noqa: ARG001
     """val everywhere: the units of a layer stay copies of one another."""
     return torch.full(shape, val, dtype=torch.float64)
 
 
-def uniform_variance(shape: Shape, *, a: Number = 0.0, b: Number = 1.0) -> float:  # noqa: ARG001
+def uniform_variance(shape: WeightShape, *, a: Number = 0.0, b: Number = 1.0) -> float:  # noqa: ARG001
     """(b - a)^2 / 12."""
     return (b - a) ** 2 / 12.0
 
 
-def uniform(shape: Shape, *, a: Number = 0.0, b: Number = 1.0, generator: Generator) -> Tensor:
+def uniform(shape: WeightShape, *, a: Number = 0.0, b: Number = 1.0, generator: Generator) -> Tensor:
     """U(a, b). PyTorch's default, U(0, 1), has a mean above 0, which every unit sums over its inputs."""
     _check_order("uniform", a, b)
     return a + (b - a) * torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
-def normal_variance(shape: Shape, *, mean: Number = 0.0, std: NonNegative = 1.0) -> float:  # noqa: ARG001
+def normal_variance(shape: WeightShape, *, mean: Number = 0.0, std: NonNegative = 1.0) -> float:  # noqa: ARG001
     """std^2."""
     return std * std
 
 
-def normal(shape: Shape, *, mean: Number = 0.0, std: NonNegative = 1.0, generator: Generator) -> Tensor:
+def normal(shape: WeightShape, *, mean: Number = 0.0, std: NonNegative = 1.0, generator: Generator) -> Tensor:
     """N(mean, std^2), whatever the width: at std = 1 each layer multiplies the signal by about sqrt(fan_in)."""
     return mean + _normal(shape, std * std, generator)
 
 
 def truncated_normal_variance(
-    shape: Shape,  # noqa: ARG001
+    shape: WeightShape,  # noqa: ARG001
     *,
     mean: Number = 0.0,
     std: Positive = 1.0,
     a: Number = -2.0,
     b: Number = 2.0,
 ) -> float:
-    """std^2 (1 + (l phi(l) - h phi(h)) / Z - ((phi(l) - phi(h)) / Z)^2), with l, h = (a - mean) / std, (b - mean) / std."""
+    """std^2 (1 + (l phi(l) - h phi(h)) / Z - ((phi(l) - phi(h)) / Z)^2), with l, h = (a - mean) / std, (b - mean) / std.
+
+    Z is the probability of [a, b] under N(mean, std^2).
+    """
     low, high = (a - mean) / std, (b - mean) / std
     inside = _normal_cdf(high) - _normal_cdf(low)
     at_low, at_high = (math.exp(-0.5 * end * end) / math.sqrt(2.0 * math.pi) for end in (low, high))
@@ -138,7 +141,7 @@ def truncated_normal_variance(
 
 
 def truncated_normal(
-    shape: Shape,
+    shape: WeightShape,
     *,
     mean: Number = 0.0,
     std: Positive = 1.0,
@@ -171,22 +174,22 @@ def _check_order(name: str, a: float, b: float) -> None:
         raise UsageError(f"{mention('init', name)} needs a below b, not a={a!r} and b={b!r}.")
 
 
-def xavier_variance(shape: Shape, *, gain: Gain = 1.0) -> float:
+def xavier_variance(shape: WeightShape, *, gain: Gain = 1.0) -> float:
     """2 gain^2 / (fan_in + fan_out): a compromise between preserving the signal forward and the gradient backward."""
     return 2.0 * _number(gain) ** 2 / sum(fans(shape))
 
 
-def xavier_uniform(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
+def xavier_uniform(shape: WeightShape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
     """U(-b, b) with b = gain sqrt(6 / (fan_in + fan_out)). Source: Glorot and Bengio 2010, eq. 16."""
     return _uniform(shape, xavier_variance(shape, gain=gain), generator)
 
 
-def xavier_normal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
+def xavier_normal(shape: WeightShape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
     """N(0, 2 gain^2 / (fan_in + fan_out)). Source: Glorot and Bengio 2010, eq. 12."""
     return _normal(shape, xavier_variance(shape, gain=gain), generator)
 
 
-def kaiming_variance(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in") -> float:
+def kaiming_variance(shape: WeightShape, *, gain: Gain = SQRT2, mode: Word = "fan_in") -> float:
     """gain^2 / fan_in, or / fan_out: the gain of sqrt 2 makes up for the half of the second moment that a ReLU removes."""
     if mode not in ("fan_in", "fan_out"):
         raise UsageError(f"The mode of kaiming in {mention('init')} is fan_in or fan_out, not {mode!r}.")
@@ -194,32 +197,32 @@ def kaiming_variance(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in")
     return _number(gain) ** 2 / (fan_in if mode == "fan_in" else fan_out)
 
 
-def kaiming_uniform(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in", generator: Generator) -> Tensor:
+def kaiming_uniform(shape: WeightShape, *, gain: Gain = SQRT2, mode: Word = "fan_in", generator: Generator) -> Tensor:
     """U(-b, b) with b = gain sqrt(3 / fan). Source: He et al. 2015, eq. 10, with a uniform distribution."""
     return _uniform(shape, kaiming_variance(shape, gain=gain, mode=mode), generator)
 
 
-def kaiming_normal(shape: Shape, *, gain: Gain = SQRT2, mode: Word = "fan_in", generator: Generator) -> Tensor:
+def kaiming_normal(shape: WeightShape, *, gain: Gain = SQRT2, mode: Word = "fan_in", generator: Generator) -> Tensor:
     """N(0, gain^2 / fan). Source: He et al. 2015, eq. 10 (fan_in), eq. 14 (fan_out)."""
     return _normal(shape, kaiming_variance(shape, gain=gain, mode=mode), generator)
 
 
-def lecun_variance(shape: Shape) -> float:
+def lecun_variance(shape: WeightShape) -> float:
     """1 / fan_in."""
     return 1.0 / fans(shape)[0]
 
 
-def lecun_normal(shape: Shape, *, generator: Generator) -> Tensor:
+def lecun_normal(shape: WeightShape, *, generator: Generator) -> Tensor:
     """N(0, 1 / fan_in): preserves the variance in a linear layer; required by selu. Source: LeCun et al. 1998, eq. 16."""
     return _normal(shape, lecun_variance(shape), generator)
 
 
-def orthogonal_variance(shape: Shape, *, gain: Gain = 1.0) -> float:
+def orthogonal_variance(shape: WeightShape, *, gain: Gain = 1.0) -> float:
     """gain^2 divided by the longer side of the matrix: each row (or column) has length gain."""
     return _number(gain) ** 2 / max(shape[0], math.prod(shape[1:]))
 
 
-def orthogonal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
+def orthogonal(shape: WeightShape, *, gain: Gain = 1.0, generator: Generator) -> Tensor:
     """gain times a uniformly random matrix with orthonormal rows or columns, whichever are fewer.
 
     The kernel counts as inputs. Uniform because the QR factors of a Gaussian matrix are made unique by the signs of R's
@@ -229,12 +232,12 @@ def orthogonal(shape: Shape, *, gain: Gain = 1.0, generator: Generator) -> Tenso
     return torch.nn.init.orthogonal_(weights, _number(gain), generator=generator)
 
 
-def sparse_variance(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01) -> float:
+def sparse_variance(shape: WeightShape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01) -> float:
     """std^2 times the fraction of the weights that are not zero."""
     return std * std * (1.0 - math.ceil(sparsity * shape[0]) / shape[0])
 
 
-def sparse(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01, generator: Generator) -> Tensor:
+def sparse(shape: WeightShape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01, generator: Generator) -> Tensor:
     """N(0, std^2), with a fraction `sparsity` (rounded up) of each input's outgoing weights set to zero at random.
 
     Source: Martens 2010, section 5; by column as in `torch.nn.init.sparse_`, which draws the positions from the global stream.
@@ -244,7 +247,7 @@ def sparse(shape: Shape, *, sparsity: Probability = 0.9, std: NonNegative = 0.01
     return weights.scatter_(0, order[: math.ceil(sparsity * shape[0])], 0.0)
 
 
-def lsuv(shape: Shape, *, generator: Generator) -> Tensor:
+def lsuv(shape: WeightShape, *, generator: Generator) -> Tensor:
     """Orthogonal weights, then divided in each layer by the standard deviation of its pre-activations on data.
 
     This goes layer by layer from the input, so that every layer's pre-activations have variance 1. A layer with zero biases is
@@ -258,12 +261,12 @@ def unit_deviation(std: Tensor) -> Tensor:
     return torch.where(std > 0, 1.0 / std, 1.0)
 
 
-def torch_default_variance(shape: Shape) -> float:
+def torch_default_variance(shape: WeightShape) -> float:
     """1 / (3 fan_in), for weights and biases alike."""
     return 1.0 / (3.0 * fans(shape)[0])
 
 
-def torch_default(shape: Shape, *, generator: Generator) -> Tensor:
+def torch_default(shape: WeightShape, *, generator: Generator) -> Tensor:
     """U(-b, b) with b = 1 / sqrt(fan_in), the default of `nn.Linear` and `nn.Conv1d` to `nn.Conv3d`, for biases too.
 
     PyTorch writes it as kaiming_uniform with a = sqrt 5. It has a sixth of the second moment that ReLU layers need.
@@ -271,12 +274,12 @@ def torch_default(shape: Shape, *, generator: Generator) -> Tensor:
     return _uniform(shape, torch_default_variance(shape), generator)
 
 
-def torch_default_bias(shape: Shape, generator: Generator) -> Tensor:
+def torch_default_bias(shape: WeightShape, generator: Generator) -> Tensor:
     """U(-b, b) with b = 1 / sqrt(fan_in), [out]."""
     return _uniform(shape[:1], torch_default_variance(shape), generator)
 
 
-def as_built(shape: Shape, *, generator: Generator) -> Tensor:
+def as_built(shape: WeightShape, *, generator: Generator) -> Tensor:
     """The weights of each module's own constructor, seeded: for nn.Linear U(-b, b) with b = 1 / sqrt(fan_in).
 
     A module of your own starts like this unless another init is named. Every kind of layer has its constructor's distribution:

@@ -40,14 +40,15 @@ if TYPE_CHECKING:
 
     from nnlab.core.kinds import Flag, NonNegative, Positive, Probability, Value
     from nnlab.core.spec import Spec
+    from nnlab.settings import Task
 else:
     torch = lazy("torch")
     F = lazy("torch.nn.functional")
 
 _BITS_OF_A_NAT: Final = 1.0 / math.log(2.0)
 
-Task = Literal["regression", "binary", "multiclass", "reconstruction"]
-Outputs = Literal["one", "classes", "features"]
+# How many scores the model returns for a row: one, one per class or one per feature.
+ScoresPer = Literal["one", "classes", "features"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Loss:
     gradient: Callable[..., Tensor] | None = None
     _: KW_ONLY
     both: Callable[..., tuple[Tensor, Tensor]] | None = None
-    outputs: Mapping[Task, Outputs]
+    outputs: Mapping[Task, ScoresPer]
     link: str = "identity"
     links: Mapping[Task, str] | None = None
     is_distance: bool = False
@@ -396,15 +397,15 @@ def check_fits(loss_name: str, task: Task) -> None:
         raise UsageError(f"{mention('loss', loss_name)} serves {served} tasks, not {task}. Losses that do: {fitting}.")
 
 
-_EVERY_TASK: Final[Mapping[Task, Outputs]] = {
+_EVERY_TASK: Final[Mapping[Task, ScoresPer]] = {
     "regression": "one",
     "binary": "one",
     "multiclass": "classes",
     "reconstruction": "features",
 }
-_NUMBERS: Final[Mapping[Task, Outputs]] = {"regression": "one"}
-_CLASSES: Final[Mapping[Task, Outputs]] = {"binary": "classes", "multiclass": "classes"}
-_ONE_OR_CLASSES: Final[Mapping[Task, Outputs]] = {"binary": "one", "multiclass": "classes"}
+_NUMBERS: Final[Mapping[Task, ScoresPer]] = {"regression": "one"}
+_CLASSES: Final[Mapping[Task, ScoresPer]] = {"binary": "classes", "multiclass": "classes"}
+_ONE_OR_CLASSES: Final[Mapping[Task, ScoresPer]] = {"binary": "one", "multiclass": "classes"}
 
 LOSSES: Final[Mapping[str, Loss]] = {
     "mse": Loss(

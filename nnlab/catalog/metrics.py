@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from nnlab.catalog.losses import Task
+    from nnlab.settings import Task
 else:
     torch = lazy("torch")
 

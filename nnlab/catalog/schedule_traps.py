@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nnlab.core.spec import Spec
 
 # The whole numbers among a schedule's keys, without those that follow from the budget, which are no traps.
-Given: TypeAlias = Mapping[str, int]
+WholeKeys: TypeAlias = Mapping[str, int]
 
 
 def traps(spec: Spec, budget: Budget) -> list[str]:
@@ -33,12 +33,12 @@ def traps(spec: Spec, budget: Budget) -> list[str]:
     return [f"{mention('schedule', spec)}: {trap}" for trap in found]
 
 
-def _step_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _step_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     if given.get("step_size", 0) >= budget.epochs:
         yield _epochs_message("the rate never falls", "step_size", given, budget)
 
 
-def _cosine_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _cosine_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     T_max = given.get("T_max", budget.epochs)
     if T_max < budget.epochs - 1:
         yield (
@@ -49,7 +49,7 @@ def _cosine_traps(given: Given, budget: Budget) -> Iterator[str]:
         yield _epochs_message("the rate never comes down to eta_min", "T_max", given, budget)
 
 
-def _cosine_warm_restarts_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _cosine_warm_restarts_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     if "T_0" not in given:
         return
     if given["T_0"] > budget.epochs:
@@ -61,19 +61,19 @@ def _cosine_warm_restarts_traps(given: Given, budget: Budget) -> Iterator[str]:
         yield f"a restart falls on the last epoch, {start}: the run ends at its highest rate."
 
 
-def _total_iters_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _total_iters_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     if given.get("total_iters", 0) > budget.epochs:
         yield _epochs_message("it is not finished at the end of the run", "total_iters", given, budget)
 
 
-def _polynomial_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _polynomial_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     yield from _total_iters_traps(given, budget)
     total = given.get("total_iters", budget.epochs)
     if total < budget.epochs:
         yield f"from epoch total_iters={total} on the rate is 0: the last {budget.epochs - total} epochs train nothing."
 
 
-def _cyclic_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _cyclic_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     up = given.get("step_size_up")
     if up is None:
         return
@@ -84,7 +84,7 @@ def _cyclic_traps(given: Given, budget: Budget) -> Iterator[str]:
         yield _steps_message("step_size_up", up, budget)
 
 
-def _one_cycle_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _one_cycle_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     total = given.get("total_steps", budget.steps)
     if total > budget.steps:
         yield f"total_steps={total}, but the run has {budget.steps} steps: the rate never comes down to its final value."
@@ -96,7 +96,7 @@ def _one_cycle_traps(given: Given, budget: Budget) -> Iterator[str]:
         yield _steps_message("total_steps", total, budget)
 
 
-def _reduce_on_plateau_traps(given: Given, budget: Budget) -> Iterator[str]:
+def _reduce_on_plateau_traps(given: WholeKeys, budget: Budget) -> Iterator[str]:
     first = given["patience"] + 2  # one epoch that sets the best, then patience + 1 stalled ones
     if first >= budget.epochs:
         yield (
@@ -105,7 +105,7 @@ def _reduce_on_plateau_traps(given: Given, budget: Budget) -> Iterator[str]:
         )
 
 
-def _epochs_message(consequence: str, key: str, given: Given, budget: Budget) -> str:
+def _epochs_message(consequence: str, key: str, given: WholeKeys, budget: Budget) -> str:
     return f"{consequence}: {key}={given[key]} counts epochs, and the run has {budget.epochs}."
 
 
@@ -113,7 +113,7 @@ def _steps_message(key: str, value: int, budget: Budget) -> str:
     return f"{key}={value} counts steps, not epochs, and an epoch has {budget.steps_per_epoch} steps."
 
 
-_TRAPS: Final[Mapping[str, Callable[[Given, Budget], Iterator[str]]]] = {
+_TRAPS: Final[Mapping[str, Callable[[WholeKeys, Budget], Iterator[str]]]] = {
     "step": _step_traps,
     "constant": _total_iters_traps,
     "linear": _total_iters_traps,

@@ -11,6 +11,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
+from nnlab.catalog.custom import load
 from nnlab.catalog.entry import find, key_values
 from nnlab.catalog.expressions import parse_expression
 from nnlab.core.errors import UsageError, did_you_mean
@@ -270,8 +271,6 @@ def function_of_epoch(text: str, *, what: str) -> Callable[[int], float]:
     """
     if ":" not in text:
         return parse_expression(text, variable="epoch", what=what)
-    from nnlab.catalog.custom import load
-
     function = load(text)
     if not callable(function):
         raise UsageError(f"{what}: {text!r} is of type {type(function).__name__}, not a function of the epoch.")

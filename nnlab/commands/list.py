@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.commands.command import Answer, Command
-from nnlab.ingredients.index import KINDS
+from nnlab.ingredients.index import TABLES
 from nnlab.ingredients.listing import ingredient, kinds_frame, names_frame
 from nnlab.settings import DisplaySettings, Settings, argument
 
@@ -57,11 +57,11 @@ def _ingredient(kind: str, name: str) -> Answer:
 
 
 def _kinds_beginning(before: Mapping[str, Any], letters: str) -> Sequence[str]:  # noqa: ARG001
-    return [kind for kind in KINDS if kind.startswith(letters)]
+    return [kind for kind in TABLES if kind.startswith(letters)]
 
 
 def _names_beginning(before: Mapping[str, Any], letters: str) -> Sequence[str]:
-    return [name for name in KINDS.get(before.get("kind") or "", ()) if name.startswith(letters)]
+    return [name for name in TABLES.get(before.get("kind") or "", ()) if name.startswith(letters)]
 
 
 COMMAND: Final = Command(

@@ -15,7 +15,7 @@ from nnlab.catalog.schedules import SCHEDULES
 from nnlab.data.named_data import DATA
 from nnlab.networks.models import MODELS
 
-KINDS: Final[Mapping[str, Mapping[str, Entry]]] = {
+TABLES: Final[Mapping[str, Mapping[str, Entry]]] = {
     "data": DATA,
     "models": MODELS,
     "activations": ACTIVATIONS,
@@ -29,4 +29,4 @@ KINDS: Final[Mapping[str, Mapping[str, Entry]]] = {
 
 def names_for(setting: str) -> tuple[str, ...]:
     """The names that a setting accepts; empty for a setting that takes no ingredient."""
-    return tuple(KINDS.get(LISTED_AS.get(setting, ""), ()))
+    return tuple(TABLES.get(LISTED_AS.get(setting, ""), ()))

@@ -19,7 +19,7 @@ from nnlab.core.errors import unknown_name
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec, parse_spec
 from nnlab.core.spelling import flag, spell_value
-from nnlab.ingredients.index import KINDS
+from nnlab.ingredients.index import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
 else:
     pd = lazy("pandas")
 
-Facts = Mapping[str, str]
+FactTexts = Mapping[str, str]
 
 _SOURCE: Final = "Source: "
 _PREFIXES: Final = {"metrics": "val_"}  # what stands before a name as a value of its option
-_WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {"schedules": WORDS}  # that a kind's keys accept
+_WORDS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {"schedules": WORDS}  # by kind and key
 
 
 def kinds_frame() -> pd.DataFrame:
     """A row for each kind: `kind, number, option` (the options that take its names), `names`."""
     rows = [
         {"kind": kind, "number": len(table), "option": ", ".join(_options(kind)), "names": ", ".join(table)}
-        for kind, table in KINDS.items()
+        for kind, table in TABLES.items()
     ]
     return pd.DataFrame(rows)
 
@@ -91,9 +91,9 @@ def ingredient(kind: str, text: str) -> tuple[pd.DataFrame, Portrait]:
 
 
 def _table(kind: str) -> Mapping[str, Entry]:
-    if kind not in KINDS:
-        raise unknown_name("nnlab list", kind, KINDS)
-    return KINDS[kind]
+    if kind not in TABLES:
+        raise unknown_name("nnlab list", kind, TABLES)
+    return TABLES[kind]
 
 
 def _options(kind: str) -> list[str]:
@@ -138,15 +138,15 @@ def _path_in_torch(module: str, name: str | None) -> str:
     return f"{module}.{name}" if name else ""
 
 
-def _data_facts(data: Data) -> Facts:
+def _data_facts(data: Data) -> FactTexts:
     return {"task": data.task, "origin": data.origin, "source": data.source}
 
 
-def _model_facts(model: Model) -> Facts:
+def _model_facts(model: Model) -> FactTexts:
     return {"source": model.source}
 
 
-def _activation_facts(activation: Activation) -> Facts:
+def _activation_facts(activation: Activation) -> FactTexts:
     return {
         "range": "bounded" if activation.bounded else "unbounded",
         "pytorch": _path_in_torch("torch.nn", activation.torch_class),
@@ -154,11 +154,11 @@ def _activation_facts(activation: Activation) -> Facts:
     }
 
 
-def _init_facts(init: Init) -> Facts:
+def _init_facts(init: Init) -> FactTexts:
     return {"law": init.law, "source": init.source}
 
 
-def _loss_facts(loss: Loss) -> Facts:
+def _loss_facts(loss: Loss) -> FactTexts:
     return {
         "tasks": ", ".join(loss.tasks),
         "link": loss.link,
@@ -168,11 +168,11 @@ def _loss_facts(loss: Loss) -> Facts:
     }
 
 
-def _optimizer_facts(optimizer: Optimizer) -> Facts:
+def _optimizer_facts(optimizer: Optimizer) -> FactTexts:
     return {"pytorch": _path_in_torch("torch.optim", optimizer.torch_class), "source": optimizer.source}
 
 
-def _schedule_facts(schedule: Schedule) -> Facts:
+def _schedule_facts(schedule: Schedule) -> FactTexts:
     return {
         "per": f"{schedule.per}, listens" if schedule.listens else schedule.per,
         "pytorch": _path_in_torch("torch.optim.lr_scheduler", schedule.torch_class),
@@ -180,13 +180,13 @@ def _schedule_facts(schedule: Schedule) -> Facts:
     }
 
 
-def _metric_facts(metric: Metric) -> Facts:
+def _metric_facts(metric: Metric) -> FactTexts:
     better = "higher" if metric.higher_is_better else "lower"
     return {"tasks": ", ".join(metric.tasks), "better": better, "source": metric.source}
 
 
 # The facts about a name in each kind's table, besides its function.
-_FACTS: Final[Mapping[str, Callable[[Any], Facts]]] = {
+_FACTS: Final[Mapping[str, Callable[[Any], FactTexts]]] = {
     "data": _data_facts,
     "models": _model_facts,
     "activations": _activation_facts,

@@ -1,4 +1,4 @@
-"""Activations and their hand-written slopes, held to torch.nn and to torch.autograd."""
+"""Activations and their hand-written slopes, compared with torch.nn and torch.autograd."""
 
 from __future__ import annotations
 

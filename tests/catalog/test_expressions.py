@@ -49,7 +49,7 @@ def test_an_expression_has_the_value_that_python_gives_it(text, epoch):
         with pytest.raises(UsageError, match="has no finite value at epoch"):
             parse(text)(epoch)
     else:
-        # Equal to the bit. A complex number inside that turns real again (abs) is no value here.
+        # Equal to the bit. A complex intermediate value that becomes real again (abs) is not accepted here.
         try:
             assert parse(text)(epoch) == expected
         except UsageError:

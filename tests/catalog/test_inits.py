@@ -1,4 +1,4 @@
-"""Initialisations, held to torch.nn.init, to their moments and laws, and to PyTorch's own layers."""
+"""Initialisations, compared with torch.nn.init, with their moments and distributions, and with PyTorch's own layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPECS = (
 )
 DRAWN = tuple(text for text in SPECS if not INITS[text.partition(":")[0]].deterministic)
 SHAPES = ((60, 40), (40, 60), (20, 10, 5), (12, 8, 3, 3))
-# A sample of 2400 draws: one Kolmogorov-Smirnov test in ten thousand would fail at a law that is right.
+# A sample of 2400 draws: one Kolmogorov-Smirnov test in ten thousand fails although the distribution is right.
 LEAST_P = 1e-4
 
 
@@ -135,7 +135,7 @@ def test_truncated_normal_has_scipys_law_and_variance_and_stays_within_its_ends(
     assert a <= float(weights.min()) <= float(weights.max()) <= b
 
 
-# I5, I6: Xavier and Kaiming, as the texts give them.
+# I5, I6: Xavier and Kaiming, as in the papers.
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -143,7 +143,7 @@ def test_xavier_is_uniform_within_exactly_sqrt_6_over_sqrt_n_in_plus_n_out(shape
     fan_in, fan_out = fans(shape)
     bound = math.sqrt(6.0) / math.sqrt(fan_in + fan_out)
     weights = drawn("xavier_uniform", shape, seed=6).flatten()
-    # The farthest of n uniform draws is within a part of about 10 / n of the bound, but once in e^10.
+    # The largest of n uniform draws is within a fraction 10 / n of the bound, except once in e^10.
     assert bound * (1.0 - 10.0 / len(weights)) < float(weights.abs().max()) <= bound * (1.0 + 1e-15)
     assert stats.kstest(weights.numpy(), stats.uniform(-bound, 2.0 * bound).cdf).pvalue > LEAST_P
 

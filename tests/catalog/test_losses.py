@@ -1,4 +1,4 @@
-"""Losses, their gradients, links and best constants, held to torch.nn, to autograd and to closed forms."""
+"""Losses, their gradients, links and best constants, compared with torch.nn, autograd and closed forms."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def problem(loss, task, runs=3, rows=40, seed=7):
 
 
 def one_hot_last(scores, targets):
-    """What nn.MSELoss and its like take, scores and targets of one run, classes last."""
+    """Scores and targets of one run as nn.MSELoss and similar classes take them, classes last."""
     if scores.shape[0] == 1:
         return scores[0], targets.double()
     if targets.ndim == 2:
@@ -107,7 +107,7 @@ def test_rows_have_the_scores_leading_axes_and_dtype_and_leave_the_scores_alone(
     assert torch.equal(scores, before)
 
 
-# exp of a large score is infinite, as the mean count that it stands for.
+# exp of a large score is infinite, like the mean count that it predicts.
 @pytest.mark.parametrize(("text", "task"), [case for case in CASES if loss_and_values(case[0])[0].link != "exp"])
 def test_losses_and_gradients_are_finite_at_scores_of_any_size(text, task):
     loss, values = loss_and_values(text)
@@ -129,7 +129,7 @@ def test_targets_of_another_shape_never_broadcast(name, task, shape):
         LOSSES[name].function(scores, torch.zeros(shape, dtype=torch.long))
 
 
-# S1: a higher loss means a prediction further off.
+# S1: a higher loss means a worse prediction.
 
 STRICT = ("mse", "l1", "log_cosh", "quantile", "bce", "cross_entropy", "nll", "focal", "huber", "smooth_l1")
 
@@ -147,7 +147,7 @@ def test_a_regression_loss_grows_with_the_distance_from_the_target(name, side):
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if "multiclass" in loss.tasks])
 def test_a_class_loss_grows_as_the_right_class_loses_score(name):
     loss = LOSSES[name]
-    right = torch.linspace(1.0, -5.0, 200, **F64)  # 1 is what the distances want of the right class
+    right = torch.linspace(1.0, -5.0, 200, **F64)  # 1 is the target score of the right class for distances
     scores = torch.stack([torch.full_like(right, 0.5), right, torch.zeros_like(right)])
     rows = loss.function(scores, torch.ones(200, dtype=torch.long))
     assert (rows.diff() > 0).all() if name in STRICT else (rows.diff() >= 0).all()
@@ -183,7 +183,7 @@ def test_bce_of_the_score_is_bce_of_its_sigmoid_until_that_saturates():
     scores = torch.linspace(-30.0, 30.0, 121, **F64).unsqueeze(0)
     targets = torch.arange(121) % 2
     after_sigmoid = torch.nn.BCELoss(reduction="none")(torch.sigmoid(scores[0]), targets.double())
-    # 1 - sigmoid(30) has lost three digits, so that log(1 - p) is off by 1e-4 of itself at most.
+    # 1 - sigmoid(30) has lost three digits, so the relative error of log(1 - p) is at most 1e-4.
     torch.testing.assert_close(LOSSES["bce"].function(scores, targets), after_sigmoid, rtol=1e-4, atol=1e-12)
 
 
@@ -250,7 +250,7 @@ def test_zero_scores_cost_the_logarithm_of_the_number_of_classes(num_classes, na
     assert rows[0] == pytest.approx(nats, abs=1e-6)
 
 
-# The others, against another way of writing them.
+# The other losses, compared with a second formula.
 
 
 def test_hinge_on_classes_is_torchs_multi_margin_loss_and_its_gradient():
@@ -349,7 +349,7 @@ def test_the_best_constants_loss_is_what_brute_force_finds(text, task):
     scores, targets = problem(loss, task, runs=1, rows=23)
     found = constant_loss(loss, targets[0], scores.shape[1], values)
     by_search = brute_force(loss, values, targets[0], scores.shape[1])
-    # The search may stop short of a minimum (one-sided), by a kink; it must not be better than the closed form.
+    # The search may stop short of a minimum at a kink, hence one-sided; it must not be better than the closed form.
     assert found <= by_search + 1e-9
     assert found == pytest.approx(by_search, abs=2e-3)
 
@@ -387,7 +387,7 @@ def test_a_persons_own_loss_gets_its_constant_by_descent():
     assert constant_loss(own, targets, 1, {}) == pytest.approx(brute_force(own, {}, targets, 1), rel=1e-9)
 
 
-# What fits what.
+# Which loss serves which task.
 
 
 @pytest.mark.parametrize(("task", "name"), DEFAULT_LOSS.items())

@@ -1,4 +1,4 @@
-"""Metrics of many runs at once, held run by run to scikit-learn."""
+"""Metrics of many runs at once, compared run by run with scikit-learn."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def per_run(scores, targets):
 
 
 def plain_calibration_error(correct, top):
-    """The plug-in estimate, which the metric is not: the mean over rows of |accuracy - confidence| of the row's bin."""
+    """The plug-in estimate, unlike the metric: the mean over rows of |accuracy - confidence| in the row's bin."""
     fraction, confidence = calibration_curve(correct, top, n_bins=NUM_BINS, strategy="uniform")
     counts = np.histogram(top, bins=np.linspace(0, 1, NUM_BINS + 1))[0]
     return (counts[counts > 0] * np.abs(fraction - confidence)).sum() / len(top)
 
 
 def debiased_calibration_error(correct, top):
-    """The same of squared gaps, bin by bin, each less the variance that chance gives the bin's accuracy."""
+    """The root mean of squared gaps, bin by bin, each minus the variance of the bin's accuracy by chance."""
     edges, total = np.linspace(0, 1, NUM_BINS + 1), 0.0
     for low, high in itertools.pairwise(edges):
         inside = (low < top) & (top <= high)
@@ -77,7 +77,7 @@ def test_class_metrics_are_scikit_learns_run_by_run(num_scores, num_classes, lin
             "ece": debiased_calibration_error(chosen == y, p.max(1)),
         }
         for name, value in expected.items():
-            # 1e-12: sums of 301 rows in another order. A gap's square may lose two digits more to what is taken off it.
+            # 1e-12: sums of 301 rows in another order. A squared gap may lose two more digits when the variance is subtracted.
             assert float(found[name][run]) == pytest.approx(value, rel=1e-10 if name == "ece" else 1e-12), name
 
 
@@ -93,7 +93,7 @@ def test_scores_that_are_no_probabilities_have_no_brier_and_no_calibration(link,
 
 @pytest.mark.parametrize(("num_rows", "num_classes"), [(40, 2), (200, 10), (800, 10)])
 def test_a_network_that_is_calibrated_has_no_calibration_error_on_average(num_rows, num_classes):
-    """Classes drawn from the very probabilities that are given: the truth is 0."""
+    """Classes are drawn from the predicted probabilities, so the true error is 0."""
     g, draws = torch.Generator().manual_seed(11), 4000
     scores = 1.5 * torch.randn(draws, num_classes, num_rows, generator=g, dtype=torch.float64)
     p = probabilities(scores, "softmax")
@@ -104,13 +104,13 @@ def test_a_network_that_is_calibrated_has_no_calibration_error_on_average(num_ro
     assert abs(float(squares.mean())) < 4 * float(squares.std()) / draws**0.5
     right, top = (rows.decided == classes).numpy(), p.amax(1).numpy()
     plain = np.mean([plain_calibration_error(*row) for row in zip(right[:500], top[:500], strict=True)])
-    # Chance alone: about sqrt(bins in use / rows). The root of what is debiased is 0 in most draws, never below.
+    # Chance alone: about sqrt(bins in use / rows). The debiased error is 0 in most draws, never below.
     assert plain > 0.5 * num_rows**-0.5
     assert float(ece(rows).mean()) < 0.45 * plain
 
 
 def test_a_network_that_is_too_sure_has_the_error_that_it_has():
-    """All rows at 0.9 of two classes, right in 0.7 of them: the root of the mean square is 0.2, on few rows as on many."""
+    """Every row has confidence 0.9 and 0.7 of them are right: the root mean square gap is 0.2, on few rows as on many."""
     g, logit = torch.Generator().manual_seed(12), float(np.log(9.0))
     for num_rows, draws in ((25, 4000), (1000, 500)):
         classes = (torch.rand(draws, num_rows, generator=g) < 0.7).long()
@@ -126,7 +126,7 @@ def test_a_bin_of_one_row_tells_nothing_of_calibration():
 
 def test_a_class_that_is_not_there_is_left_out_as_scikit_learn_does():
     scores, targets = class_problem(6, 3)
-    scores[:, 4:] = -9.0  # classes 4 and 5 are neither there nor decided for; 3 is decided for alone
+    scores[:, 4:] = -9.0  # classes 4 and 5 are neither present nor predicted; 3 is only predicted
     found = measure(scores, targets, task="multiclass", link="softmax")
     for run, (own, y) in enumerate(per_run(scores, targets)):
         chosen = decide(own, "softmax").numpy()

@@ -1,4 +1,4 @@
-"""Every update rule against PyTorch's own, one torch.optim a run; its bits in company; what it refuses."""
+"""Every update rule compared with one torch.optim optimizer per run; its bits beside other runs; the values it rejects."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def padded(values):
 
 
 def gradients(dtype, *, num_runs=len(LRS)):
-    """Gradients of each step: any tensors would do; these grow and shrink, so that averages matter."""
+    """Gradients of each step. Any tensors would do; these grow and shrink, so that averages matter."""
     generator = torch.Generator().manual_seed(7)
     noise = torch.randn(STEPS, num_runs, *SHAPE, generator=generator, dtype=torch.float64)
     return (noise * torch.linspace(0.1, 2.0, STEPS, dtype=torch.float64).view(-1, 1, 1, 1).sin()).to(dtype)
@@ -105,7 +105,7 @@ def test_a_batch_of_runs_takes_the_steps_of_one_torch_optimizer_a_run(text):
 
 
 def numeric_keys(text):
-    """The keys that an axis may vary: numbers that are not left out by being 0."""
+    """The keys that an axis may vary: numbers other than 0, which would leave their term out."""
     spec = parse_spec(text, what="--optimizer")
     accepted, values = keys(OPTIMIZERS[spec.name].function), optimizer_values(spec)
     return [name for name, key in accepted.items() if key.kind != "Flag" and values[name] != 0.0]
@@ -115,7 +115,7 @@ def numeric_keys(text):
 def test_hyperparameters_given_per_run_take_the_same_steps(text):
     trace, _, _ = together(text, per_run=numeric_keys(text))
     expected, _, _ = together(text)
-    # beta^step by repeated squaring rounds otherwise than by pow: an ulp or two a step. RAdam's rho is a small
+    # beta^step by repeated squaring rounds differently from pow: an ulp or two per step. RAdam's rho is a small
     # difference of numbers near 2 / (1 - beta) = 2000, which magnifies the ulp.
     torch.testing.assert_close(trace, expected, rtol=1e-9 if text.startswith("radam") else 1e-12, atol=1e-12)
 
@@ -165,7 +165,7 @@ def test_keys_and_defaults_are_pytorchs_own(name):
     ours = {key.name: key.default for key in keys(OPTIMIZERS[name].function).values()}
     assert ours == {key: defaults[key] for key in ours}
     switches = {"lr", "maximize", "foreach", "capturable", "differentiable", "fused"}
-    if name not in ("adam", "adamw"):  # theirs tells the two apart
+    if name not in ("adam", "adamw"):  # whose decoupled_weight_decay tells the two apart
         assert defaults.keys() - ours.keys() <= switches
 
 
@@ -186,7 +186,7 @@ def test_one_sgd_step_is_the_rate_times_the_gradient():
     lr = torch.tensor(LRS, dtype=torch.float64).view(-1, 1, 1)
     expected = p - lr * g
     OPTIMIZERS["sgd"].function(p, g, {}, 1, lr)
-    # One rounding apart where product and sum are fused.
+    # One rounding apart if product and sum are fused.
     torch.testing.assert_close(p, expected, rtol=1e-15, atol=1e-16)
 
 
@@ -236,7 +236,7 @@ def test_clipping_gives_a_run_the_same_bits_in_any_company():
 
 
 def grows(text, lr, curvature):
-    """Whether 4000 steps on curvature w^2 / 2 end further out than 2000."""
+    """True if 4000 steps on curvature w^2 / 2 end further from 0 than 2000 do."""
     values = optimizer_values(parse_spec(text, what="--optimizer"))
     p, state, sizes = torch.ones(1, 1, dtype=torch.float64), {}, []
     for step in range(1, 4001):

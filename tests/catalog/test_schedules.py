@@ -62,7 +62,7 @@ def one_cycle(step, total=STEPS, rise=0.3, first=LR / 25, last=LR / 25 / 1e4):
 
 
 def one_cycle_linear(step, total=STEPS, rise=0.2, first=LR / 10, last=LR / 10 / 100):
-    """Three phases: up, down as long, out."""
+    """Three phases: up, down for as long, and out."""
     top, down = rise * total - 1, 2 * rise * total - 2
     if step <= top:
         return first + (LR - first) * step / top
@@ -115,7 +115,7 @@ def test_every_rate_is_the_closed_form_at_every_step(text):
         expected = [PER_EPOCH[text](step // STEPS_PER_EPOCH) for step in range(STEPS)]
     else:
         expected = [PER_STEP[text](step) for step in range(STEPS)]
-    # PyTorch goes from rate to rate: 90 roundings and, where a cosine crosses its end, cancellation.
+    # PyTorch computes each rate from the previous one: 90 roundings and, at the end of a cosine, cancellation.
     assert table(text) == pytest.approx(expected, rel=1e-11, abs=1e-15)
 
 
@@ -254,7 +254,7 @@ def test_a_schedule_that_listens_has_no_table():
 def test_any_budget_gives_finite_rates_or_says_what_is_wrong(text, lr, epochs, steps_per_epoch, short, warmup):
     steps = max(1, epochs * steps_per_epoch - min(short, steps_per_epoch - 1))
     budget = {"epochs": epochs, "steps": steps, "steps_per_epoch": steps_per_epoch, "warmup": warmup}
-    # Two things can be wrong with these: a base_lr above the peak, and a pct_start that leaves a rise of one step.
+    # Two errors are possible here: a base_lr above the peak, and a pct_start that leaves a rise of one step.
     if ("base_lr=0.01" in text and lr < 0.01) or (text in PER_STEP and "pct_start=0.2" in text and 0.2 * steps == 1):
         with pytest.raises(UsageError, match=r"above the peak|a rise of one step"):
             table(text, lr=lr, **budget)

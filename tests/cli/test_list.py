@@ -17,11 +17,11 @@ from nnlab.catalog.entry import key_values, keys
 from nnlab.cli.app import app
 from nnlab.core.errors import UsageError
 from nnlab.core.spec import parse_spec
-from nnlab.ingredients.index import KINDS
+from nnlab.ingredients.index import TABLES
 from nnlab.ingredients.listing import ingredient
 
 SLOW = ("mnist1d", "mnist5k")  # made or read in seconds
-NAMES = [(kind, name) for kind, table in KINDS.items() for name in table if name not in SLOW]
+NAMES = [(kind, name) for kind, table in TABLES.items() for name in table if name not in SLOW]
 
 
 def listed(*words: str, **environment: str) -> Result:
@@ -39,24 +39,24 @@ def properties(kind: str, name: str) -> dict[str, str]:
 
 def test_every_kind_is_listed_with_the_option_that_takes_it():
     kinds = rows().set_index("kind")
-    assert list(kinds.index) == list(KINDS)
-    assert kinds["number"].to_dict() == {kind: len(table) for kind, table in KINDS.items()}
+    assert list(kinds.index) == list(TABLES)
+    assert kinds["number"].to_dict() == {kind: len(table) for kind, table in TABLES.items()}
     assert kinds.loc["inits", "option"] == "--init, --inits"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TABLES)
 def test_every_name_of_a_kind_is_listed_with_words_and_source(kind):
     names = rows(kind)
-    assert names["name"].tolist() == list(KINDS[kind])
+    assert names["name"].tolist() == list(TABLES[kind])
     assert (names["what"] != "").all()
     assert not names["what"].str.contains("Source:").any()
     assert "source" in names
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TABLES)
 def test_the_keys_listed_are_read_back_as_the_defaults(kind):
     for name, listed_keys in rows(kind)[["name", "keys"]].itertuples(index=False):
-        function = KINDS[kind][name].function
+        function = TABLES[kind][name].function
         given = [part for part in listed_keys.split(":") if part and not part.endswith("=...")]
         values = key_values(function, parse_spec(":".join(["x", *given]), what="x"), what="x") if given else {}
         assert all(values[key] == keys(function)[key].default for key in (part.partition("=")[0] for part in given))
@@ -70,14 +70,14 @@ def test_losses_are_listed_with_the_task_the_link_and_what_they_estimate():
     assert losses.loc["l1", "estimates"] == "median"
     assert losses.loc["bce", "pytorch"] == "torch.nn.BCEWithLogitsLoss"
     text = listed("losses", "--format", "table").stdout
-    assert all(f"\n{name} " in text for name in KINDS["losses"])
+    assert all(f"\n{name} " in text for name in TABLES["losses"])
     assert {"tasks", "link", "estimates"} <= set(text.splitlines()[0].split())
 
 
 def test_kinds_and_names_come_without_torch():
     code = (
         "import sys; from nnlab.cli.app import app\n"
-        f"for kind in {['', *KINDS]}: app(['list', *kind.split(), '--format', 'table'], standalone_mode=False)\n"
+        f"for kind in {['', *TABLES]}: app(['list', *kind.split(), '--format', 'table'], standalone_mode=False)\n"
         "print({'torch', 'sklearn', 'scipy', 'matplotlib', 'mnist1d'} & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -156,7 +156,7 @@ def test_a_likelihood_is_drawn_by_the_score_for_both_targets(name):
         np.testing.assert_allclose(slopes[f"slope, y = {target}"], sigmoid - target, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", [name for name, init in KINDS["inits"].items() if not init.deterministic])
+@pytest.mark.parametrize("name", [name for name, init in TABLES["inits"].items() if not init.deterministic])
 def test_an_init_is_drawn_with_its_deviation_beside_the_expected_one(name):
     page, histogram = properties("inits", name), ingredient("inits", name)[1].histogram
     assert histogram["draws"].sum() == 100 * 100
