@@ -15,7 +15,7 @@ import typer
 
 from nnlab import __version__
 from nnlab.cli.options import command_line, with_synonym
-from nnlab.cli.output import close_quietly, error
+from nnlab.cli.streams import close_quietly, error
 from nnlab.commands import COMMANDS
 from nnlab.commands.command import AnyCommand
 from nnlab.core.errors import NnlabError

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
 
-from nnlab.cli.output import resolve_format, show
-from nnlab.cli.watching import Terminal
+from nnlab.cli.streams import resolve_format, show
+from nnlab.cli.terminal import Terminal
 from nnlab.commands import setting_names
 from nnlab.commands.command import AnyCommand, Completion
 from nnlab.core.spelling import as_flag, flag, spell

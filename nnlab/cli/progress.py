@@ -14,7 +14,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 from nnlab.analysis.scores import higher_is_better
-from nnlab.cli.output import readers_may_leave
+from nnlab.cli.streams import readers_may_leave
 from nnlab.report.cells import number
 from nnlab.report.text import plain_text
 

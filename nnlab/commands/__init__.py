@@ -7,26 +7,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Final
 
 from nnlab.commands.command import AnyCommand, ExperimentCommand
 from nnlab.commands.show import show_command
 
-# The files of the commands that train, and of the others, in the order of `nnlab --help`.
-_TRAINING: Final = ("sweep_lr", "compare_init", "compare_loss", "compare_schedule", "compare", "train")
-_OTHERS: Final = ("gradcheck", "neuron", "predict", "list", "schedule", "doctor")
+
+def _by_name(*modules: ModuleType) -> dict[str, Any]:
+    return {module.COMMAND.name: module.COMMAND for module in modules}
 
 
-def _by_name(files: tuple[str, ...]) -> dict[str, Any]:
-    commands = [import_module(f"nnlab.commands.{file}").COMMAND for file in files]
-    return {command.name: command for command in commands}
+# The commands that train: `nnlab.run` carries them out, and `nnlab show` shows their results.
+EXPERIMENTS: Final[Mapping[str, ExperimentCommand[Any]]] = _by_name(
+    import_module("nnlab.commands.sweep_lr"),
+    import_module("nnlab.commands.compare_init"),
+    import_module("nnlab.commands.compare_loss"),
+    import_module("nnlab.commands.compare_schedule"),
+    import_module("nnlab.commands.compare"),
+    import_module("nnlab.commands.train"),
+)
 
-
-# What `nnlab.run` carries out, and `nnlab show` shows the results of.
-EXPERIMENTS: Final[Mapping[str, ExperimentCommand[Any]]] = _by_name(_TRAINING)
-
-# Every command.
-COMMANDS: Final[Mapping[str, AnyCommand]] = {**EXPERIMENTS, "show": show_command(EXPERIMENTS), **_by_name(_OTHERS)}
+# Every command, in the order of `nnlab --help`.
+COMMANDS: Final[Mapping[str, AnyCommand]] = {
+    **EXPERIMENTS,
+    **_by_name(
+        import_module("nnlab.commands.gradcheck"),
+        import_module("nnlab.commands.neuron"),
+        import_module("nnlab.commands.predict"),
+    ),
+    "show": show_command(EXPERIMENTS),
+    **_by_name(
+        import_module("nnlab.commands.list"),
+        import_module("nnlab.commands.schedule"),
+        import_module("nnlab.commands.doctor"),
+    ),
+}
 
 
 def setting_names(commands: Iterable[AnyCommand]) -> frozenset[str]:

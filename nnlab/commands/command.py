@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVa
 
 from nnlab.experiments.carry_out import ask, carry_out
 from nnlab.experiments.study import Study
-from nnlab.report.results import ResultsView, no_sheets, summary_sheet, view_results
+from nnlab.report.results_view import ResultsView, no_sheets, summary_sheet, view_results
 from nnlab.settings import CompareSettings, DisplaySettings, ExperimentSettings, OutputSettings, Settings
 from nnlab.storage.csv_files import SUMMARY_CSV, TUNING_CSV
 

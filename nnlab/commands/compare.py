@@ -11,7 +11,7 @@ from nnlab.experiments.comparing import compare_arms, plan_comparison
 from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.factors import parse_factor
 from nnlab.experiments.study import Conclusion, Evidence, Study
-from nnlab.report.results import comparison_grids
+from nnlab.report.results_view import comparison_grids
 from nnlab.settings import CompareSettings, setting
 from nnlab.settings.readers import Repeated
 

@@ -14,12 +14,12 @@ from nnlab.experiments.experiment import Arm, Experiment
 from nnlab.experiments.factors import setting_factor
 from nnlab.experiments.study import Conclusion, Evidence, Study
 from nnlab.ingredients.resolve import complete_settings, data_of
-from nnlab.report.results import comparison_grids
+from nnlab.report.results_view import comparison_grids
 from nnlab.settings import CompareSettings, Task, setting
 from nnlab.settings.readers import OptionalSpecList, RateList
 
 if TYPE_CHECKING:
-    from nnlab.report.results import ResultsView
+    from nnlab.report.results_view import ResultsView
     from nnlab.report.sheets import Sheet
 
 NAME: Final = "compare-loss"

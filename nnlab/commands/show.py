@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from nnlab.commands.command import Answer, Command, ExperimentCommand
 from nnlab.core.errors import DataError
 from nnlab.experiments.answer_files import CHAIN, GRADCHECK, NEURON
-from nnlab.report.results import ResultsView, summary_sheet, view_results
+from nnlab.report.results_view import ResultsView, summary_sheet, view_results
 from nnlab.settings import DisplaySettings, Settings, argument, setting
 from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, RUNS_CSV, SUMMARY_CSV, read_csv
 from nnlab.storage.manifest import MANIFEST, read_manifest

@@ -60,7 +60,8 @@ def plan_comparison(
     _check_metric(arms, settings, dataset)
     if settings.show_grid and settings.tune_lr is None and len(factors) == 1:
         raise UsageError(
-            f"{mention('show_grid')} shows arms by rates, or factors that are crossed. Say {mention('tune_lr')}, or a second {mention('vary')}."
+            f"{mention('show_grid', True)} needs tuned rates or crossed factors. "
+            f"Say {mention('tune_lr')}, or {mention('vary')} a second time."
         )
     tuning = _tuning(decided, settings)
     return Experiment(

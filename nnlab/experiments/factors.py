@@ -1,6 +1,7 @@
 """A factor: the part of the settings that an experiment varies, and how a level is put into the settings.
 
-The setting `vary`, `KEY=A,B,C`, names a setting (`optimizer`, `batch_size`), or a key of the model (`width`) or of the optimizer (`momentum`).
+The setting `vary`, `KEY=A,B,C`, names a setting (`optimizer`, `batch_size`), or a key
+of the model (`width`) or of the optimizer (`momentum`).
 """
 
 from __future__ import annotations
@@ -103,8 +104,8 @@ def parse_factor(text: str, settings: ExperimentSettings) -> Factor:
             )
     known = [*(set(RunSettings.model_fields) - _HELD), *model, *optimizer]
     raise UsageError(
-        f"{mention('vary')} {key!r} is neither a setting nor a key of {mention('model', settings.model.name)} or {mention('optimizer')} "
-        f"{settings.optimizer.name}.{did_you_mean(key, known)}"
+        f"{mention('vary')} {key!r} is neither a setting nor a key of {mention('model', settings.model.name)} or "
+        f"{mention('optimizer', settings.optimizer.name)}.{did_you_mean(key, known)}"
     )
 
 

@@ -13,10 +13,9 @@ Its role says what a change of it does:
 from __future__ import annotations
 
 from nnlab.settings.base import Origin, Role, Settings, Task, argument, setting
-from nnlab.settings.comparisons import CompareSettings
 from nnlab.settings.output import DisplaySettings, OutputSettings
 from nnlab.settings.readers import CountSetting, RateSetting, SpecSetting, WholeSetting
-from nnlab.settings.runs import ExperimentSettings, RunSettings
+from nnlab.settings.runs import CompareSettings, ExperimentSettings, RunSettings
 
 __all__ = [
     "CompareSettings",

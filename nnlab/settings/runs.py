@@ -1,4 +1,4 @@
-"""The settings of a run, and of an experiment made of runs."""
+"""The settings of a run, of an experiment made of runs, and of a comparison of arms."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nnlab.settings.readers import (
     OptionalCount,
     OptionalNonNegative,
     OptionalPositive,
+    OptionalRateList,
     OptionalSpec,
     RateSetting,
     SeedList,
@@ -104,3 +105,24 @@ class ExperimentSettings(RunSettings):
         False, "Only algorithms that give the same bits each time (cuda).", role="execution", panel="Machine"
     )
     explain: bool = setting(False, "Explain the columns of the table.", role="execution", panel="Output")
+
+
+class CompareSettings(ExperimentSettings):
+    """The settings of every comparison of arms."""
+
+    baseline: str | None = setting(
+        None, "Arm that the others are compared with.", role="analysis", panel="Judging", metavar="ARM"
+    )
+    tune_lr: OptionalRateList = setting(
+        None,
+        "Give each arm its best rate of these, by mean validation over tuning seeds.",
+        role="arms",
+        panel="Judging",
+        metavar="RATES",
+    )
+    tuning_seeds: CountSetting = setting(
+        3, "Seeds to tune by; none of them is reported.", role="arms", panel="Judging", metavar="N"
+    )
+    show_grid: bool = setting(
+        False, "Show every rate that was tried, and crossed factors as a grid.", role="execution", panel="Output"
+    )

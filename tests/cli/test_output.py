@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nnlab.cli.output import error, json_text, note, resolve_format, show
+from nnlab.cli.streams import error, json_text, note, resolve_format, show
 from nnlab.commands.command import Answer
 from nnlab.core.errors import PartialError
 from nnlab.report.records import records_table
@@ -28,7 +28,7 @@ BYTES = "arm,loss,n,best\n0.1,0.30000000000000004,10,true\n[red]größe[/red],in
 # What a command does at its end, in a process of its own.
 PROGRAM = r"""
 import pandas as pd, sys
-from nnlab.cli.output import close_quietly, error, resolve_format, show
+from nnlab.cli.streams import close_quietly, error, resolve_format, show
 from nnlab.commands.command import Answer
 from nnlab.core.errors import NnlabError
 from nnlab.settings import OutputSettings
@@ -199,10 +199,10 @@ def test_a_terminal_gets_a_table_of_its_width_in_colour():
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_colour_is_left_out_where_it_is_not_wanted(environment):
-    code = "from nnlab.cli.output import error; error('x')"
+    code = "from nnlab.cli.streams import error; error('x')"
     assert "\x1b[1;31m" in in_terminal(code)
     assert "31m" not in in_terminal(code, **environment)
-    assert "31m" not in in_terminal("from nnlab.cli.output import error; error('x', no_color=True)")
+    assert "31m" not in in_terminal("from nnlab.cli.streams import error; error('x', no_color=True)")
 
 
 def test_columns_sets_the_width_of_a_piped_table():
@@ -222,5 +222,5 @@ def test_a_long_message_is_not_broken_where_it_could_not_be_copied(capsys):
 
 
 def test_nothing_heavy_is_loaded_to_say_an_error():
-    code = "import sys, nnlab.cli.output as o; o.error('x'); print({'torch', 'pandas', 'numpy', 'scipy'} & set(sys.modules))"
+    code = "import sys, nnlab.cli.streams as o; o.error('x'); print({'torch', 'pandas', 'numpy', 'scipy'} & set(sys.modules))"
     assert piped(code).stdout == b"set()\n"

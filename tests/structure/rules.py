@@ -53,6 +53,7 @@ PACKAGES: Final[Mapping[str, Package]] = {
 # Modules that use torch in another way than their package.
 EXCEPTIONS: Final[Mapping[str, Torch]] = {
     "nnlab.core.rng": Torch.LAZY,  # a random stream is a torch.Generator
+    "nnlab.networks.activation_module": Torch.COMPUTES,  # likewise
     "nnlab.networks.encoder": Torch.COMPUTES,  # a torch.nn.Module, which a class statement can't put off
     "nnlab.experiments.trained": Torch.COMPUTES,
     "nnlab.experiments.training": Torch.COMPUTES,

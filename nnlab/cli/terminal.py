@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, final
 
-from nnlab.cli.output import note
+from nnlab.cli.streams import note
 from nnlab.settings import DisplaySettings, OutputSettings
 
 if TYPE_CHECKING:
