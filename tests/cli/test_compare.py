@@ -301,7 +301,7 @@ def test_the_baseline_of_crossed_factors_has_the_usual_level_of_each(tmp_path):
 def test_a_grid_of_one_factor_at_one_rate_is_refused(tmp_path):
     ended = nnlab("compare", *SMALL, "--vary", "optimizer=sgd,adam", "--show-grid", cwd=tmp_path)
     assert ended.code == 2
-    assert "Say --tune-lr, or a second --vary." in ended.err
+    assert "Say --tune-lr, or --vary a second time." in ended.err
 
 
 def test_the_threshold_is_taken_from_the_epochs_that_early_stopping_keeps(tmp_path):
