@@ -19,10 +19,10 @@ def show_doctor(device: str, output: DisplaySettings) -> None:
     Raises:
         typer.Exit: with 1 where a batched run is not what the plain loop makes of it.
     """
-    from nnlab.commands.doctor import examined
+    from nnlab.commands.doctor import examine
 
     note("Batched runs against plain loops, some ten seconds ...", output)
-    rows = examined(device)
+    rows = examine(device)
     from nnlab.report.doctor import doctor_sheets
 
     show_sheets(rows, partial(doctor_sheets, rows), output)

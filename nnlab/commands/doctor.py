@@ -1,34 +1,39 @@
-"""Does this machine compute what plain PyTorch computes? What it is, and batched runs held against a plain loop."""
+"""Does this machine compute what plain PyTorch computes? Facts about the machine, and batched runs compared with a plain loop."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import pandas as pd
+from nnlab.core.lazy import lazy
 
-from nnlab.diagnostics.doctor.machine import machine_facts
-from nnlab.diagnostics.doctor.self_check import TOLERANCES, checks
-from nnlab.engine.device import device_named
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = lazy("pandas")
 
-COLUMNS: Final = ("about", "name", "value", "engine", "dtype", "verdict", "difference", "tolerance", "where")
+DOCTOR_COLUMNS: Final = ("about", "name", "value", "engine", "dtype", "verdict", "difference", "tolerance", "where")
 
 
-def examined(device: str) -> pd.DataFrame:
-    """A row for each fact of the machine (`about` is `machine`), and one for each check (`model`, `optimizer`).
+def examine(device: str) -> pd.DataFrame:
+    """Examine the machine: a row for each fact (`about` is `machine`), and one for each check (`model`, `optimizer`).
 
     Args:
-        device: as `--device` has it.
+        device: the name of a device, or `auto`.
 
     Raises:
-        UsageError: no such device here.
+        UsageError: this machine has no such device.
     """
+    from nnlab.diagnostics.doctor.machine import machine_facts
+    from nnlab.diagnostics.doctor.self_check import TOLERANCES, engine_checks
+    from nnlab.engine.device import device_named
+
     place = device_named(device, "float32")
-    empty: dict[str, object] = dict.fromkeys(COLUMNS)
+    empty: dict[str, object] = dict.fromkeys(DOCTOR_COLUMNS)
     rows = [{**empty, "about": "machine", "name": name, "value": words} for name, words in machine_facts(place).items()]
-    dtypes = [dtype for dtype in TOLERANCES if place.type != "mps" or dtype != "float64"]  # Apple's has no float64
-    for check in checks(place, dtypes):
+    dtypes = [dtype for dtype in TOLERANCES if place.type != "mps" or dtype != "float64"]  # mps has no float64
+    for check in engine_checks(place, dtypes):
         row = asdict(check)
-        subject = row.pop("subject")
-        rows.append({**empty, "about": subject["about"], "name": subject["name"], **row})
+        case = row.pop("case")
+        rows.append({**empty, "about": case["about"], "name": case["name"], **row})
     return pd.DataFrame(rows, dtype=object)
