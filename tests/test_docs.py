@@ -27,14 +27,15 @@ from nnlab.catalog.metrics import METRICS
 from nnlab.cli.app import app
 from nnlab.commands.compare import COMPARE, COMPARE_LOSS, COMPARE_SCHEDULE
 from nnlab.commands.compare_init import COMPARE_INIT
-from nnlab.commands.gradcheck import planned
-from nnlab.commands.neuron import neuron
+from nnlab.commands.gradcheck import EXPLANATIONS, gradient_check, question_of
+from nnlab.commands.neuron import neuron_answer
 from nnlab.commands.sweep_lr import SWEEP_LR
 from nnlab.commands.train import TRAIN
 from nnlab.core.errors import NnlabError
-from nnlab.diagnostics.chain.explanation import COLUMNS as CHAIN_COLUMNS
+from nnlab.core.spelling import as_flag
+from nnlab.diagnostics.chain.chain_table import CHAIN_COLUMNS
 from nnlab.diagnostics.gradcheck.step_curve import StepError
-from nnlab.diagnostics.signals.layer_signals import COLUMNS as SIGNALS
+from nnlab.diagnostics.signals.layer_signals import SIGNAL_COLUMNS
 from nnlab.experiments import answer_files as answers
 from nnlab.settings.given import collect
 from nnlab.storage import csv_files
@@ -54,7 +55,7 @@ PLANNED: Final[dict[str, tuple[type[settings.Settings], Callable[[Any], object]]
     "compare-loss": (settings.CompareLossSettings, COMPARE_LOSS.plan),
     "compare-schedule": (settings.CompareScheduleSettings, COMPARE_SCHEDULE.plan),
     "train": (settings.TrainSettings, TRAIN.plan),
-    "gradcheck": (settings.GradcheckSettings, lambda s: None if s.explain or s.chain else planned(s)),
+    "gradcheck": (settings.GradcheckSettings, lambda s: question_of(s) in EXPLANATIONS or gradient_check(s)),
     "neuron": (settings.NeuronSettings, lambda _: None),
 }
 SHOWN: Final = ("schedule", "list", "neuron")  # nothing is trained: what they print is compared
@@ -144,7 +145,7 @@ def complaint(words: list[str]) -> str:
             # Typer makes None of an empty tuple, an option that may be repeated and is not given, only when it calls.
             plan(collect(name, kind, {key: None if value == () else value for key, value in given.items()}).settings)
     except NnlabError as error:
-        return f"error: {error}"
+        return f"error: {error.respell(as_flag)}"
     except typer.TyperException as error:
         return f"error: {error.format_message()}"
     return ""
@@ -253,7 +254,7 @@ def test_the_columns_of_summary_and_comparisons_are_those_that_are_written():
 
 
 def test_the_columns_of_layers_and_the_keys_of_the_manifest_are_those_that_are_written():
-    assert tables("layers.csv")[0] == ["run_id", "arm", "seed", "epoch", "layer", "layer_name", *SIGNALS]
+    assert tables("layers.csv")[0] == ["run_id", "arm", "seed", "epoch", "layer", "layer_name", *SIGNAL_COLUMNS]
     assert tables("manifest.json") == [["schema_version", *(field.name for field in fields(Manifest))]]
 
 
@@ -261,7 +262,7 @@ def test_the_columns_of_what_is_explained_are_those_that_are_written():
     assert tables("chain.csv") == [list(CHAIN_COLUMNS)]
     assert tables("steps.csv") == [["parameter", *(field.name for field in fields(StepError))]]
     asked = ({}, {"train": 2}, {"gate": "and"})
-    shown = [neuron(settings.NeuronSettings.from_values(given)).rows for given in asked]
+    shown = [neuron_answer(settings.NeuronSettings.from_values(given)).rows for given in asked]
     assert tables("neuron.csv") == [list(rows.columns) for rows in shown]
 
 
