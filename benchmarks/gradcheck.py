@@ -15,7 +15,7 @@ from benchmarks.contestant import spent_on
 from benchmarks.tables import Table, figures
 from nnlab.diagnostics.gradcheck.checking import check_subject
 from nnlab.diagnostics.gradcheck.gradient_report import Method
-from nnlab.diagnostics.gradcheck.subjects import Subject, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, module_subject
 
 ROWS = 4
 
@@ -25,7 +25,9 @@ def subject() -> Subject:
     torch.manual_seed(0)
     layers = nn.Linear(40, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10)
     x, target = torch.randn(ROWS, 40, dtype=torch.float64), torch.arange(ROWS) % 10
-    return of_module(nn.Sequential(*layers).double(), [x], loss=F.cross_entropy, target=target, name="mlp:hidden=32x32")
+    return module_subject(
+        nn.Sequential(*layers).double(), [x], loss=F.cross_entropy, target=target, name="mlp:hidden=32x32"
+    )
 
 
 def ours(checked: Subject) -> None:

@@ -13,9 +13,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nnlab.core.errors import NnlabError
+from nnlab.core.spelling import as_keyword, spell
 from nnlab.diagnostics.gradcheck.checking import check_subject
 from nnlab.diagnostics.gradcheck.gradient_report import Method, Report
-from nnlab.diagnostics.gradcheck.subjects import of_function, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, function_subject, module_subject
 
 
 def assert_gradients(
@@ -29,21 +31,31 @@ def assert_gradients(
 
     Args:
         subject: a module is checked in its parameters and its inputs, a function in its arguments.
-        inputs: what it is called with. They are taken to float64 for the reference, the module itself is left as it is.
+        inputs: the arguments of the call. They are converted to float64 for the reference; the module itself is not changed.
         loss: of the module's output and `target`.
-        method: how to check; every entry in reverse mode, in float64, where it is not given.
+        method: how to check; by default every entry, in reverse mode, in float64.
 
-    Returns: the report, which says more than that nothing is wrong.
+    Returns: the report, with the numbers of every check.
 
     Raises:
-        AssertionError: a gradient is wrong; says which, where, by how much and the likely cause.
+        AssertionError: a gradient is wrong; the message has the tensor, the entry, the error and the likely cause.
+        UsageError: the gradients can't be checked, because the function raises or is not finite at the inputs.
     """
-    checked = (
-        of_module(subject, inputs, loss=loss, target=target)
-        if isinstance(subject, nn.Module)
-        else of_function(subject, inputs)
-    )
-    report = check_subject(checked, method or Method())
+    try:
+        report = check_subject(_subject(subject, inputs, loss, target), method or Method())
+    except NnlabError as error:
+        raise error.respell(as_keyword) from error
     if not report.ok:
-        raise AssertionError(report.text())
+        raise AssertionError(spell(report.text(), as_keyword))
     return report
+
+
+def _subject(
+    given: nn.Module | Callable[..., Tensor] | type[torch.autograd.Function],
+    inputs: tuple[Tensor, ...],
+    loss: Callable[[Tensor, Tensor], Tensor] | None,
+    target: Tensor | None,
+) -> Subject:
+    if isinstance(given, nn.Module):
+        return module_subject(given, inputs, loss=loss, target=target)
+    return function_subject(given, inputs)

@@ -26,12 +26,12 @@ from nnlab.catalog.metrics import METRICS
 from nnlab.cli.app import app
 from nnlab.commands import COMMANDS as TABLE
 from nnlab.commands import setting_names
-from nnlab.commands.neuron import NeuronSettings, neuron
+from nnlab.commands.neuron import NeuronSettings, neuron_answer
 from nnlab.core.errors import NnlabError
 from nnlab.core.spelling import as_flag
-from nnlab.diagnostics.chain.explanation import COLUMNS as CHAIN_COLUMNS
+from nnlab.diagnostics.chain.chain_table import CHAIN_COLUMNS
 from nnlab.diagnostics.gradcheck.step_curve import StepError
-from nnlab.diagnostics.signals.layer_signals import COLUMNS as SIGNALS
+from nnlab.diagnostics.signals.layer_signals import SIGNAL_COLUMNS
 from nnlab.experiments import answer_files as answers
 from nnlab.settings.given import collect
 from nnlab.settings.origins import spell_errors
@@ -242,7 +242,7 @@ def test_the_columns_of_summary_and_comparisons_are_those_that_are_written():
 
 
 def test_the_columns_of_layers_and_the_keys_of_the_manifest_are_those_that_are_written():
-    assert tables("layers.csv")[0] == ["run_id", "arm", "seed", "epoch", "layer", "layer_name", *SIGNALS]
+    assert tables("layers.csv")[0] == ["run_id", "arm", "seed", "epoch", "layer", "layer_name", *SIGNAL_COLUMNS]
     assert tables("manifest.json") == [["schema_version", *(field.name for field in fields(Manifest))]]
 
 
@@ -250,7 +250,7 @@ def test_the_columns_of_what_is_explained_are_those_that_are_written():
     assert tables("chain.csv") == [list(CHAIN_COLUMNS)]
     assert tables("steps.csv") == [["parameter", *(field.name for field in fields(StepError))]]
     asked = ({}, {"train": 2}, {"gate": "and"})
-    shown = [neuron(NeuronSettings.from_values(given)).rows for given in asked]
+    shown = [neuron_answer(NeuronSettings.from_values(given)).rows for given in asked]
     assert tables("neuron.csv") == [list(rows.columns) for rows in shown]
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     pd = lazy("pandas")
 
-COLUMNS: Final = ("about", "name", "value", "engine", "dtype", "verdict", "difference", "tolerance", "where")
+DOCTOR_COLUMNS: Final = ("about", "name", "value", "engine", "dtype", "verdict", "difference", "tolerance", "where")
 
 
 class DoctorSettings(Settings):
@@ -28,34 +28,34 @@ class DoctorSettings(Settings):
     device: str = setting("auto", "Device to check: auto, cpu, cuda, cuda:N or mps.", role="execution", panel="Machine")
 
 
-def examined(device: str) -> pd.DataFrame:
-    """A row for each fact of the machine (`about` is `machine`), and one for each check (`model`, `optimizer`).
+def examine(device: str) -> pd.DataFrame:
+    """Examine the machine: a row for each fact (`about` is `machine`), and one for each check (`model`, `optimizer`).
 
     Args:
-        device: as `--device` has it.
+        device: the name of a device, or `auto`.
 
     Raises:
-        UsageError: no such device here.
+        UsageError: this machine has no such device.
     """
     from nnlab.diagnostics.doctor.machine import machine_facts
-    from nnlab.diagnostics.doctor.self_check import TOLERANCES, checks
+    from nnlab.diagnostics.doctor.self_check import TOLERANCES, engine_checks
     from nnlab.engine.device import device_named
 
     place = device_named(device, "float32")
-    empty: dict[str, object] = dict.fromkeys(COLUMNS)
+    empty: dict[str, object] = dict.fromkeys(DOCTOR_COLUMNS)
     rows = [{**empty, "about": "machine", "name": name, "value": words} for name, words in machine_facts(place).items()]
-    dtypes = [dtype for dtype in TOLERANCES if place.type != "mps" or dtype != "float64"]  # Apple's has no float64
-    for check in checks(place, dtypes):
+    dtypes = [dtype for dtype in TOLERANCES if place.type != "mps" or dtype != "float64"]  # mps has no float64
+    for check in engine_checks(place, dtypes):
         row = asdict(check)
-        subject = row.pop("subject")
-        rows.append({**empty, "about": subject["about"], "name": subject["name"], **row})
+        case = row.pop("case")
+        rows.append({**empty, "about": case["about"], "name": case["name"], **row})
     return pd.DataFrame(rows, dtype=object)
 
 
 def answer(given: Given[DoctorSettings, DisplaySettings], watcher: Watcher) -> Answer:
     """The machine, and the verdict on each model, optimizer and engine."""
     watcher.note("Batched runs against plain loops, some ten seconds ...")
-    rows = examined(given.settings.device)
+    rows = examine(given.settings.device)
 
     def sheets() -> Sequence[Sheet]:
         from nnlab.report.doctor_tables import doctor_sheets

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from nnlab.catalog.custom import content_hash
 from nnlab.commands.command import Answer, Command, plan_answer
-from nnlab.core.errors import UsageError
+from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.kinds import parse_value
-from nnlab.core.spelling import mention
-from nnlab.diagnostics.chain.explanation import chain_frame, explained
+from nnlab.core.spec import Spec
+from nnlab.core.spelling import as_flag, mention, spell
 from nnlab.diagnostics.gradcheck.gradient_report import STEP, Method
 from nnlab.experiments.answer_files import (
     CHAIN,
@@ -38,19 +38,34 @@ from nnlab.storage.directory import directory_for
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nnlab.diagnostics.gradcheck.carried_out import Checked
+    from nnlab.diagnostics.chain.chain_rule import ChainRule
+    from nnlab.diagnostics.gradcheck.check_tables import CheckTables
+    from nnlab.diagnostics.gradcheck.subjects import Subject
     from nnlab.experiments.watching import Watcher
     from nnlab.report.sheets import Sheet
     from nnlab.settings.given import Given
 
 NAME: Final = "gradcheck"
 
-Kind = Literal["catalogue", "model", "function", "module"]
+# Four checks, and two explanations of the chain rule.
+GradcheckQuestion = Literal["catalogue", "model", "function", "module", "explain", "chain"]
+EXPLANATIONS: Final = ("explain", "chain")
 
-# Each belongs to a model: to check one is to check a model with it.
 _MODEL: Final = ("model", "activation", "init", "loss", "data", "target")
-_OWN: Final = ("function", "module")
 _INPUTS: Final = ("input", "domain", "complex_inputs")
+# How to check. `rows` and `directions` are accepted by every check, though only a model has rows and only a sample directions.
+_METHOD: Final = ("rows", "checks", "order", "step", "sample", "directions", "tolerance", "dtype", "device", "seed")
+# For each question: the settings that ask it, and the other settings that belong to it. The first question asked counts.
+_SETTINGS_OF: Final[Mapping[GradcheckQuestion, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "chain": (("chain",), ("at", "explain")),
+    "explain": (("explain",), ("model", "activation", "seed")),
+    "function": (("function",), (*_INPUTS, *_METHOD, "explain_step")),
+    "module": (("module",), (*_INPUTS, *_METHOD, "explain_step")),
+    "model": (_MODEL, (*_METHOD, "explain_step")),
+    "catalogue": ((), _METHOD),
+}
+# The activations that are a function of nnlab/diagnostics/chain/formulas.py.
+_EXPLAINED_ACTIVATIONS: Final = ("relu", "sigmoid", "softplus", "tanh")
 
 
 class GradcheckSettings(Settings):
@@ -126,89 +141,103 @@ class GradcheckOutputSettings(OutputSettings):
     )
 
 
+def question_of(settings: GradcheckSettings) -> GradcheckQuestion:
+    """The question that the settings ask; with nothing named, the check of the whole catalogue.
+
+    Raises:
+        UsageError: a setting that belongs to another question.
+    """
+    defaults = GradcheckSettings()
+    given = [name for name in GradcheckSettings.model_fields if getattr(settings, name) != getattr(defaults, name)]
+    asked = ((question, name) for question, (asking, _) in _SETTINGS_OF.items() for name in asking if name in given)
+    question, asking = next(asked, ("catalogue", ""))
+    for name in given:
+        if name != "all" and question not in _questions_with(name):
+            raise _stray(name, question, asking)
+    return question
+
+
+def _questions_with(name: str) -> list[GradcheckQuestion]:
+    return [question for question, (asking, others) in _SETTINGS_OF.items() if name in (*asking, *others)]
+
+
+def _stray(name: str, question: GradcheckQuestion, asking: str) -> UsageError:
+    """The error for a setting that does not belong to the question that the setting `asking` asks."""
+    homes = _questions_with(name)
+    both = f"{mention(asking)} can't be combined with {mention(name)}"
+    if question in EXPLANATIONS:
+        why = "" if set(homes) & set(EXPLANATIONS) else ", which applies only to gradient checks"
+        takes = [other for other in _SETTINGS_OF[question][1] if other not in EXPLANATIONS]
+        return UsageError(f"{both}{why}. It takes {_list_text(takes, 'and')}.")
+    if name in _SETTINGS_OF:  # it asks a question of its own
+        return UsageError(f"{both}. Give one of them.")
+    goes_with = f"goes with {_list_text(homes, 'or')}"
+    return UsageError(f"{both}, which {goes_with}." if asking else f"{mention(name)} {goes_with}.")
+
+
+def _list_text(names: Iterable[str], word: str) -> str:
+    *first, last = map(mention, names)
+    return f"{', '.join(first)} {word} {last}" if first else last
+
+
 @dataclass(frozen=True)
-class Check:
-    """What is to be checked.
+class GradientCheck:
+    """A check of gradients, planned.
 
     Attributes:
-        kind: the whole catalogue, a model on data, or a person's own function or module.
-        words: the subject, in a line.
-        run: of a model, complete but for the loss where it goes by the data's task.
-        domain: where inputs are drawn.
+        question: the whole catalogue, a model on data, or a person's own function or module.
+        title: the subject in one line.
+        run: the settings of the model, complete except for the loss if the data's task decides it; None without a model.
+        domain: the interval of the inputs; None for normal draws.
     """
 
-    kind: Kind
-    words: str
+    question: GradcheckQuestion
+    title: str
     settings: GradcheckSettings
     method: Method
     run: RunSettings | None = None
     domain: tuple[float, float] | None = None
 
     @property
-    def seed(self) -> int:
-        """Of weights, inputs and samples."""
-        return self.method.seed
+    def own(self) -> str | None:
+        """The person's own function or module: `FILE.py:NAME`."""
+        return self.settings.function or self.settings.module
 
     @property
     def identity(self) -> dict[str, object]:
-        """What decides the check's numbers, so that its files belong to it alone."""
-        return {"the command": "gradcheck", **self.settings.deciding()}
+        """Everything that decides the numbers: a check with another identity has another directory."""
+        return {"the command": NAME, **self.settings.deciding()}
 
 
-def planned(settings: GradcheckSettings) -> Check:
-    """The check that the settings ask for, every name in it looked up.
+def gradient_check(settings: GradcheckSettings) -> GradientCheck:
+    """The check that the settings ask for, with every name in it looked up.
 
     Raises:
-        UsageError: a name that is not known, or settings that do not go together.
+        UsageError: an unknown name, or settings that can't be combined.
     """
-    kind = _kind(settings)
-    _refuse_strays(settings, kind)
-    run = _model(settings) if kind == "model" else None
-    domain = None if settings.domain is None else _domain(settings.domain)
-    return Check(kind, _words(settings, kind, run), settings, _method(settings), run, domain)
-
-
-def _kind(settings: GradcheckSettings) -> Kind:
-    given: dict[Kind, list[str]] = {"model": [name for name in _MODEL if getattr(settings, name) is not None]}
-    given |= {"function": ["function"] * (settings.function is not None)}
-    given |= {"module": ["module"] * (settings.module is not None)}
-    kinds = [kind for kind, names in given.items() if names]
-    if len(kinds) > 1:
-        first, second = (mention(given[kind][0]) for kind in kinds[:2])
-        raise UsageError(f"{first} and {second} name two things to check. Give one of them.")
-    return kinds[0] if kinds else "catalogue"
-
-
-def _refuse_strays(settings: GradcheckSettings, kind: Kind) -> None:
-    """Refuse what has no meaning for this kind of subject, and miss what one needs."""
-    given = [name for name in _INPUTS if getattr(settings, name) not in (None, False)]
-    if kind in _OWN and settings.input is None:
+    question = question_of(settings)
+    if question in ("function", "module") and settings.input is None:
         raise UsageError(
-            f"--{kind} needs the shapes of its inputs: {mention('input', '4x3')} or, for two of them, {mention('input', '4x3,5')}."
-        )
-    if kind not in _OWN and given:
-        raise UsageError(
-            f"{mention(given[0])} goes with {mention('function')} or {mention('module')}, which say what the input is of."
+            f"{mention(question)} needs the shapes of its inputs: {mention('input', '4x3')} or, for two of them,"
+            f" {mention('input', '4x3,5')}."
         )
     if settings.domain is not None and settings.complex_inputs:
         raise UsageError(
-            f"{mention('domain')} is of real inputs, {mention('complex_inputs')} are not. Give one of them."
+            f"{mention('domain')} is an interval of real numbers and can't be combined with {mention('complex_inputs')}."
+            " Give one of them."
         )
-    if settings.at is not None:
-        raise UsageError(f"{mention('at')} goes with {mention('chain')}, whose names it gives values.")
-    if settings.explain_step and kind == "catalogue":
-        raise UsageError(
-            f"{mention('explain_step')} is of one subject. Name it: {mention('model', 'SPEC')}, {mention('function')} or {mention('module', 'FILE.py:NAME')}."
-        )
+    run = _model_settings(settings) if question == "model" else None
+    domain = None if settings.domain is None else _interval(settings.domain)
+    return GradientCheck(question, _title(settings, run), settings, _method(settings), run, domain)
 
 
-def _model(settings: GradcheckSettings) -> RunSettings:
+def _model_settings(settings: GradcheckSettings) -> RunSettings:
     given = {name: getattr(settings, name) for name in _MODEL if getattr(settings, name) is not None}
-    # No row is kept from a check: it judges no training.
+    # No row is held out: a check judges no training.
     return complete_settings(RunSettings.from_values({"validation": 0, "test": 0, **given}))
 
 
-def _domain(text: str) -> tuple[float, float]:
+def _interval(text: str) -> tuple[float, float]:
     parts = text.split(":")
     if len(parts) != 2:
         raise UsageError(f"{mention('domain')} takes LOW:HIGH, such as 0.1:2, not {text!r}.")
@@ -234,101 +263,175 @@ def _method(settings: GradcheckSettings) -> Method:
     )
 
 
-def _words(settings: GradcheckSettings, kind: Kind, run: RunSettings | None) -> str:
+def _title(settings: GradcheckSettings, run: RunSettings | None) -> str:
     if run is not None:
         loss = "" if run.loss is None else f", {run.loss}"
         return f"{run.model}, {run.activation}, {run.init}{loss}, {settings.rows} rows of {run.data}"
-    if kind == "catalogue":
-        return "the whole catalogue"
-    return f"{settings.function or settings.module} of {settings.input}"
+    own = settings.function or settings.module
+    return f"{own} of {settings.input}" if own else "the whole catalogue"
+
+
+def subjects_of(check: GradientCheck) -> tuple[list[Subject], str | None]:
+    """The subjects of a check, and the fingerprint of the data if it has any. Loads torch.
+
+    Raises:
+        UsageError: a subject that can't be loaded or made.
+    """
+    settings, seed = check.settings, check.method.seed
+    if check.own is not None:
+        from nnlab.diagnostics.gradcheck.subjects import drawn_inputs, own_function_subject, own_module_subject
+
+        assert settings.input is not None
+        inputs = drawn_inputs(settings.input, domain=check.domain, complex_values=settings.complex_inputs, seed=seed)
+        if check.question == "function":
+            return [own_function_subject(check.own, inputs)], None
+        return [own_module_subject(check.own, inputs, seed=seed)], None
+    from nnlab.diagnostics.gradcheck.known_subjects import catalogue_subjects
+    from nnlab.diagnostics.gradcheck.model_subjects import catalogue_models, model_subject
+    from nnlab.engine.sources import Sources
+
+    if check.run is None:
+        return [*catalogue_subjects(), *catalogue_models(seed=seed)], None
+    sources = Sources()
+    subject = model_subject(check.run, sources, rows=settings.rows, seed=seed)
+    return [subject], sources.dataset(check.run).fingerprint()
+
+
+def explanation(settings: GradcheckSettings) -> tuple[ChainRule, str]:
+    """The chain rule of the formulas, or of a small net, and its title. Loads torch when everything else is decided.
+
+    Raises:
+        UsageError: settings that belong to a check, or formulas or values that can't be used.
+    """
+    if question_of(settings) == "chain":
+        assert settings.chain is not None
+        at = _values(settings.at or "")
+        from nnlab.diagnostics.chain.chain_rule import chain_rule
+
+        return chain_rule(settings.chain, at), settings.chain
+    hidden, activation = _hidden_sizes(settings.model), settings.activation or Spec("sigmoid")
+    if str(activation) not in _EXPLAINED_ACTIVATIONS:
+        near = did_you_mean(str(activation), _EXPLAINED_ACTIVATIONS)
+        raise UsageError(
+            f"{mention('explain')} shows the activations {', '.join(_EXPLAINED_ACTIVATIONS)}, not"
+            f" {mention('activation', activation)}.{near}"
+        )
+    from nnlab.diagnostics.chain.chain_rule import small_net
+
+    seed = 2 if settings.seed is None else settings.seed  # with seed 2, no weight of the net of 3 and 2 neurons is 0.0
+    title = f"2 inputs, hidden neurons {'x'.join(map(str, hidden))}, {activation}, L = (y - target)**2 / 2, seed {seed}"
+    return small_net(hidden=hidden, activation=activation.name, seed=seed), title
+
+
+def _values(text: str) -> Mapping[str, float]:
+    """The numbers of `t=0.7,u=2` by name."""
+    values: dict[str, float] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        name, equals, number = (word.strip() for word in part.partition("="))
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{mention('at')} takes NAME=X,NAME=X, such as t=0.7, not {text!r}.")
+        if name in values:
+            raise UsageError(f"{mention('at')} {text!r} gives {name!r} twice.")
+        values[name] = float(parse_value("Number", number, what=mention("at", name)))  # type: ignore[arg-type]
+    return values
+
+
+def _hidden_sizes(model: Spec | None) -> tuple[int, ...]:
+    if model is None:
+        return (3, 2)
+    hidden = model.option("hidden")
+    if model.name != "mlp" or hidden is None or len(model.options) > 1:
+        raise UsageError(
+            f"{mention('explain')} takes {mention('model', 'mlp:hidden=3x2')} or other sizes, not {model}."
+        )
+    return parse_value("Sizes", hidden, what=mention("model", "mlp:hidden"))  # type: ignore[return-value]
 
 
 def answer(given: Given[GradcheckSettings, GradcheckOutputSettings], watcher: Watcher) -> Answer:
     """The verdict on each gradient, or the numbers of an explanation."""
-    if given.settings.explain or given.settings.chain is not None:
+    if question_of(given.settings) in EXPLANATIONS:
         return _explanation_answer(given, watcher)
-    check, clock = planned(given.settings), Clock()
-    path = directory_for(NAME, _words_of_directory(check), check.identity, given.output)
-    from nnlab.diagnostics.gradcheck.carried_out import checked, entries
+    check, clock = gradient_check(given.settings), Clock()
+    path = directory_for(NAME, _directory_words(check), check.identity, given.output)
+    from nnlab.diagnostics.gradcheck.check_tables import check_size, check_tables
 
+    subjects, data_hash = subjects_of(check)
     if given.output.dry_run:
-        return plan_answer(settings_frame(given, given.settings, {**entries(check), "directory": path}))
-    found = checked(check)
-    watcher.end_phase(f"the check of {check.words}")
-    path = write_files(_files(check, found, clock), given, watcher)
-    return _check_answer(check, found, given, path)
+        plan = {**check_size(subjects, check.method), "directory": path}
+        return plan_answer(settings_frame(given, given.settings, plan))
+    tables = check_tables(subjects, check.method, with_curves=check.settings.explain_step)
+    # A cause may name a setting.
+    tables.rows["cause"] = [spell(cause, as_flag) for cause in tables.rows["cause"]]
+    watcher.end_phase(f"the check of {check.title}")
+    path = write_files(_files(check, tables, data_hash, clock), given, watcher)
+    return _check_answer(check, tables, given, path)
 
 
-def _words_of_directory(check: Check) -> tuple[str, str]:
-    """The words that name the check's directory."""
-    settings = check.settings
+def _directory_words(check: GradientCheck) -> tuple[str, str]:
+    """The words in the name of the check's default directory."""
     if check.run is not None:
         return str(check.run.data), str(check.run.model)
-    own = settings.function or settings.module
-    return (own.rpartition(":")[2], str(settings.input)) if own else ("catalogue", check.method.dtype)
+    if check.own is not None:
+        return check.own.rpartition(":")[2], str(check.settings.input)
+    return "catalogue", check.method.dtype
 
 
-def _files(check: Check, found: Checked, clock: Clock) -> AnswerFiles:
-    own = check.settings.function or check.settings.module
+def _files(check: GradientCheck, tables: CheckTables, data_hash: str | None, clock: Clock) -> AnswerFiles:
     hashes = {} if check.run is None else own_files(check.run)
     return AnswerFiles(
         command=NAME,
         identity=check.identity,
-        words=_words_of_directory(check),
-        tables={GRADCHECK: found.rows} | ({} if found.curves is None else {STEPS: found.curves}),
-        torch=found.torch,
+        words=_directory_words(check),
+        tables={GRADCHECK: tables.rows} | ({} if tables.curves is None else {STEPS: tables.curves}),
+        torch=tables.torch,
         started=clock.started,
         seconds=clock.seconds,
-        seeds=(check.seed,),
-        device=found.device,
+        seeds=(check.method.seed,),
+        device=tables.device,
         dtype=check.method.dtype,
-        notes=found.notes,
-        facts={word: int((found.rows["verdict"] == word).sum()) for word in ("ok", "kink", "wrong")},
-        data_hash=found.data_hash,
-        file_hashes=hashes if own is None else {own: content_hash(own)},
+        notes=tables.notes,
+        facts={word: int((tables.rows["verdict"] == word).sum()) for word in ("ok", "kink", "wrong")},
+        data_hash=data_hash,
+        file_hashes=hashes if check.own is None else {check.own: content_hash(check.own)},
     )
 
 
 def _check_answer(
-    check: Check, found: Checked, given: Given[GradcheckSettings, GradcheckOutputSettings], path: Path
+    check: GradientCheck, tables: CheckTables, given: Given[GradcheckSettings, GradcheckOutputSettings], path: Path
 ) -> Answer:
     if given.output.format == "junit":
         from nnlab.report.gradient_tables import junit
 
-        return Answer(found.rows, list, document=junit(found.rows), is_wrong=not found.ok)
+        return Answer(tables.rows, list, document=junit(tables.rows), is_wrong=not tables.ok)
 
     def sheets() -> Sequence[Sheet]:
         from nnlab.report.gradient_tables import curve_sheet, gradient_sheets
 
-        title = f"{check.words}; {check.method.dtype}, {', '.join(check.method.checks)}"
-        shown = gradient_sheets(found.rows, title=title, all_rows=given.settings.all)
-        *first, last = shown if found.curves is None else [*shown, curve_sheet(found.curves)]
-        return [*first, last.with_notes(found.notes)]
+        title = f"{check.title}; {check.method.dtype}, {', '.join(check.method.checks)}"
+        shown = gradient_sheets(tables.rows, title=title, all_rows=given.settings.all)
+        *first, last = shown if tables.curves is None else [*shown, curve_sheet(tables.curves)]
+        return [*first, last.with_notes(tables.notes)]
 
-    rows, name = (found.rows, GRADCHECK) if found.curves is None else (found.curves, STEPS)
-    return Answer(
-        rows,
-        sheets,
-        csv=(path / name).read_bytes(),
-        notes=found.notes,
-        remarks=[f"Files: {path}"],
-        is_wrong=not found.ok,
-    )
+    rows, name = (tables.rows, GRADCHECK) if tables.curves is None else (tables.curves, STEPS)
+    csv, remarks = (path / name).read_bytes(), [f"Files: {path}"]
+    return Answer(rows, sheets, csv=csv, notes=tables.notes, remarks=remarks, is_wrong=not tables.ok)
 
 
 def _explanation_answer(given: Given[GradcheckSettings, GradcheckOutputSettings], watcher: Watcher) -> Answer:
-    """A computation forward and back; files only if a place for them was named."""
+    """The chain rule of a computation; files only if a place for them was named."""
     clock = Clock()
     if given.output.format == "junit":
         raise UsageError(
-            f"{mention('format', 'junit')} is for a check; an explanation has table, csv, json, jsonl and markdown."
+            f"{mention('format', 'junit')} applies only to gradient checks. An explanation has the formats table, csv, json,"
+            " jsonl and markdown."
         )
-    chain, title = explained(given.settings)
-    rows = chain_frame(chain)
+    chain, title = explanation(given.settings)
     if given.output.dry_run:
-        return plan_answer(
-            settings_frame(given, given.settings, {"numbers": len(chain.nodes), "paths": len(chain.paths)})
-        )
+        plan = {"numbers": len(chain.nodes), "paths": len(chain.paths)}
+        return plan_answer(settings_frame(given, given.settings, plan))
+    from nnlab.diagnostics.chain.chain_table import chain_table
+
+    rows = chain_table(chain)
     agrees = "The sum over paths, autograd and differences agree for every input."
     notes = (agrees if chain.ok else "The sum over paths, autograd and differences do not agree.",)
 
@@ -342,13 +445,18 @@ def _explanation_answer(given: Given[GradcheckSettings, GradcheckOutputSettings]
     return Answer(rows, sheets, notes=notes, remarks=remarks, is_wrong=not chain.ok)
 
 
+def _check_settings(settings: GradcheckSettings) -> None:
+    if question_of(settings) not in EXPLANATIONS:
+        gradient_check(settings)
+
+
 COMMAND: Final = Command(
     NAME,
     "Check gradients against differences, tensor by tensor, and name the likely bug; nothing named: the whole catalogue.",
     GradcheckSettings,
     GradcheckOutputSettings,
     answer,
-    check=lambda settings: None if settings.explain or settings.chain else planned(settings),
+    check=_check_settings,
     examples=(
         "nnlab gradcheck --function my.py:my_loss --input 4x3,4x3",
         "nnlab gradcheck --model mlp:hidden=5x4:norm=batch --data moons",

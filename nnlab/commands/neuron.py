@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.catalog.activations import activation_named
-from nnlab.catalog.entry import key_values
-from nnlab.catalog.losses import loss_named
 from nnlab.commands.command import Answer, Command, plan_answer
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
+from nnlab.diagnostics.chain.neuron_steps import (
+    GateEpoch,
+    GateRun,
+    NeuronStep,
+    gate_run,
+    neuron_steps,
+    reason_descent_fails,
+)
 from nnlab.experiments.answer_files import NEURON, Clock, write_files_if_named
 from nnlab.experiments.dry_run import settings_frame
 from nnlab.settings import OutputSettings, Settings, SpecSetting, setting
@@ -22,7 +27,6 @@ from nnlab.settings.readers import OptionalCount, OptionalNumber, OptionalNumber
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nnlab.diagnostics.chain.neuron_steps import GateEpoch, GateRun, NeuronStep
     from nnlab.experiments.watching import Watcher
     from nnlab.report.sheets import Sheet
     from nnlab.settings.given import Given
@@ -31,9 +35,8 @@ else:
 
 NAME: Final = "neuron"
 
-_WEIGHTS, _INPUT = (0.5, -1.0), (1.0, 2.0)
-_GATE_PASSES = 1000
-_GATE_NEVER = ("input", "target", "loss")
+# A gate has rows and a loss of its own.
+_NOT_OF_A_GATE: Final = ("input", "target", "loss")
 
 
 class NeuronSettings(Settings):
@@ -56,45 +59,36 @@ class NeuronSettings(Settings):
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class NeuronAnswer:
     """A neuron's numbers.
 
     Attributes:
-        rows: one step: `quantity, formula, value`. Several: a row each. A gate: a row for each pass over its four rows.
-        title: the neuron in a line.
-        notes: what is to be said of it.
+        rows: of one step: `quantity, formula, value`; of several steps: one row each; of a gate: one row for each pass over its
+            four rows.
+        title: the neuron in one line.
+        notes: sentences about the numbers.
     """
 
     rows: pd.DataFrame
     title: str
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...]
 
 
-def neuron(settings: NeuronSettings) -> Shown:
-    """The answer to what was asked of a neuron.
+def neuron_answer(settings: NeuronSettings) -> NeuronAnswer:
+    """The numbers that the settings ask for.
 
     Raises:
-        UsageError: a name that is not known, or numbers that do not go together.
+        UsageError: an unknown name, or numbers that can't be combined.
     """
-    activation = activation_named(settings.activation)
-    key_values(activation.function, settings.activation, what=mention("activation"))
-    if settings.gate is not None:
-        return _gate(settings)
-    if settings.loss is not None:
-        key_values(loss_named(settings.loss).function, settings.loss, what=mention("loss"))
-    weights = _WEIGHTS if settings.weights is None else settings.weights
-    inputs = _INPUT if settings.input is None else settings.input
-    if len(weights) != len(inputs):
-        raise UsageError(
-            f"{mention('weights')} has {len(weights)} numbers and {mention('input')} {len(inputs)}. Give one weight for each input."
-        )
-    from nnlab.diagnostics.chain.neuron_steps import neuron_steps
+    return _descent(settings) if settings.gate is None else _gate(settings, settings.gate)
 
+
+def _descent(settings: NeuronSettings) -> NeuronAnswer:
     loss, lr = settings.loss or Spec("mse"), 0.5 if settings.lr is None else settings.lr
     steps = neuron_steps(
-        weights=weights,
+        weights=(0.5, -1.0) if settings.weights is None else settings.weights,
         bias=0.1 if settings.bias is None else settings.bias,
-        inputs=inputs,
+        inputs=(1.0, 2.0) if settings.input is None else settings.input,
         target=1.0 if settings.target is None else settings.target,
         lr=lr,
         activation=settings.activation,
@@ -103,33 +97,33 @@ def neuron(settings: NeuronSettings) -> Shown:
     )
     rows = _quantities(steps[0], settings.activation, loss, lr) if len(steps) == 1 else map(_step_row, steps)
     title = f"One neuron, {settings.activation}, {loss}, lr {lr!r}"
-    return Shown(pd.DataFrame(rows), title, _notes(steps, settings.activation))
+    return NeuronAnswer(pd.DataFrame(rows), title, _notes(steps, settings.activation))
 
 
 def _quantities(step: NeuronStep, activation: Spec, loss: Spec, lr: float) -> Iterator[dict[str, object]]:
-    """Every number of one step, each with how it comes about."""
+    """Every number of one step, with the formula that gives it."""
 
     def row(quantity: str, formula: str, value: float) -> dict[str, object]:
         return {"quantity": quantity, "formula": formula, "value": value}
 
-    terms = [f"{_worded(w)}*{_worded(x)}" for w, x in zip(step.weights, step.inputs, strict=True)]
-    yield row("s", " + ".join([*terms, _worded(step.bias)]), step.sum)
+    terms = [f"{_number_text(w)}*{_number_text(x)}" for w, x in zip(step.weights, step.inputs, strict=True)]
+    yield row("s", " + ".join([*terms, _number_text(step.bias)]), step.sum)
     yield row("O", f"{activation}(s)", step.output)
-    yield row("L", f"{loss}(O, {_worded(step.target)})", step.loss)
+    yield row("L", f"{loss}(O, {_number_text(step.target)})", step.loss)
     yield row("dL/dO", f"the slope of {loss} at O", step.loss_by_output)
     yield row("dO/ds", f"the slope of {activation} at s", step.output_by_sum)
     yield row("dL/ds", "dL/dO * dO/ds", step.loss_by_sum)
     for i, (x, slope) in enumerate(zip(step.inputs, step.loss_by_weights, strict=True), start=1):
-        yield row(f"dL/dw{i}", f"dL/ds * {_worded(x)}", slope)
+        yield row(f"dL/dw{i}", f"dL/ds * {_number_text(x)}", slope)
     yield row("dL/db", "dL/ds * 1", step.loss_by_bias)
     for i, (old, new) in enumerate(zip(step.weights, step.new_weights, strict=True), start=1):
-        yield row(f"new w{i}", f"{_worded(old)} - {_worded(lr)} * dL/dw{i}", new)
-    yield row("new b", f"{_worded(step.bias)} - {_worded(lr)} * dL/db", step.new_bias)
+        yield row(f"new w{i}", f"{_number_text(old)} - {_number_text(lr)} * dL/dw{i}", new)
+    yield row("new b", f"{_number_text(step.bias)} - {_number_text(lr)} * dL/db", step.new_bias)
     yield row("new O", f"{activation}(new w . x + new b)", step.new_output)
-    yield row("new L", f"{loss}(new O, {_worded(step.target)})", step.new_loss)
+    yield row("new L", f"{loss}(new O, {_number_text(step.target)})", step.new_loss)
 
 
-def _worded(value: float) -> str:
+def _number_text(value: float) -> str:
     text = f"{value:.6g}"
     return f"({text})" if value < 0 else text
 
@@ -163,34 +157,26 @@ def _notes(steps: Sequence[NeuronStep], activation: Spec) -> tuple[str, ...]:
     return (f"The loss {verb}: {steps[0].loss:.6g} before, {last.new_loss:.6g} after.",)
 
 
-def _gate(settings: NeuronSettings) -> Shown:
-    strays = [name for name in _GATE_NEVER if getattr(settings, name) is not None]
-    if strays:
-        raise UsageError(
-            f"{mention('gate')} has four rows of its own and the squared error; {mention(strays[0])} does not go with it."
-        )
-    weights = (0.0, 0.0) if settings.weights is None else settings.weights
-    if len(weights) != 2:
-        raise UsageError(
-            f"{mention('gate')} has two inputs; {mention('weights')} gives {len(weights)} numbers. Give two."
-        )
-    from nnlab.diagnostics.chain.neuron_steps import learned_gate, why_descent_fails
-
-    assert settings.gate is not None
+def _gate(settings: NeuronSettings, gate: str) -> NeuronAnswer:
+    for name in _NOT_OF_A_GATE:
+        if getattr(settings, name) is not None:
+            raise UsageError(
+                f"{mention('gate')} has four rows of its own and the squared error. It can't be combined with {mention(name)}."
+            )
     lr = 1.0 if settings.lr is None else settings.lr
-    run = learned_gate(
-        settings.gate,
+    run = gate_run(
+        gate,
         activation=settings.activation,
         lr=lr,
-        epochs=settings.train or _GATE_PASSES,
-        weights=weights,
+        epochs=settings.train or 1000,
+        weights=(0.0, 0.0) if settings.weights is None else settings.weights,
         bias=settings.bias or 0.0,
     )
     title = f"One neuron, {settings.activation}, taught '{run.gate}' by {_rule(run)}, lr {lr!r}"
-    why = why_descent_fails(run)
+    why = reason_descent_fails(run)
     verdict = f"'{run.gate}' is {'learned' if run.learned else 'not learned'}: {run.reason}."
     notes = (verdict, f"{why[:1].upper()}{why[1:]}.") if why else (verdict,)
-    return Shown(pd.DataFrame([_epoch_row(run, epoch) for epoch in run.epochs]), title, notes)
+    return NeuronAnswer(pd.DataFrame([_epoch_row(run, epoch) for epoch in run.epochs]), title, notes)
 
 
 def _rule(run: GateRun) -> str:
@@ -214,7 +200,7 @@ def _epoch_row(run: GateRun, epoch: GateEpoch) -> dict[str, object]:
 
 def answer(given: Given[NeuronSettings, OutputSettings], watcher: Watcher) -> Answer:
     """The neuron's numbers; files only if a place for them was named."""
-    clock, shown = Clock(), neuron(given.settings)
+    clock, shown = Clock(), neuron_answer(given.settings)
     if given.output.dry_run:
         return plan_answer(settings_frame(given, given.settings, {"rows": len(shown.rows)}))
 

@@ -1,4 +1,4 @@
-"""The sharpness of a loss: the largest eigenvalue of its Hessian, which limits the rates that gradient descent bears.
+"""The sharpness of a loss: the largest eigenvalue of its Hessian, which limits the learning rate of gradient descent.
 
 Shapes: P parameters in all.
 """
@@ -23,16 +23,16 @@ else:
 def largest_curvature(loss: Callable[[], Tensor], parameters: Sequence[Tensor], *, tolerance: float = 1e-4) -> float:
     """The largest eigenvalue of the Hessian of `loss` by `parameters`, at their present values.
 
-    By Lanczos iteration on Hessian-vector products (ARPACK's, through scipy), so that the Hessian is never formed. On a
-    quadratic, gradient descent converges if and only if its rate is below 2 / this.
+    Computed by Lanczos iteration on Hessian-vector products (ARPACK's, through scipy), so the Hessian is never formed. On a
+    quadratic, gradient descent converges if and only if its learning rate is below 2 / this eigenvalue.
 
     Args:
-        loss: a scalar, computed anew at every call, differentiable twice.
+        loss: computes the loss, a scalar that can be differentiated twice; called once.
         parameters: P numbers in all, float64 for full precision.
         tolerance: relative error of the eigenvalue.
 
     Returns:
-        In the loss's unit per squared unit of the parameters; 0 where the loss is piecewise linear.
+        The eigenvalue, in the loss's unit per squared unit of the parameters; 0 if the loss is piecewise linear.
 
     Source: Lanczos 1950; Pearlmutter 1994 for the products.
     """

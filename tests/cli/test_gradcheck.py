@@ -15,6 +15,7 @@ import pytest
 from commands import Ended, nnlab
 
 from nnlab.catalog.inits import INITS
+from nnlab.commands.gradcheck import _SETTINGS_OF, GradcheckSettings
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "wrong_layer.py"
 COLUMNS = "subject,check,parameter,shape,entries,max_abs_error,max_rel_error,tolerance,worst_index,analytic,numeric,verdict,cause"
@@ -125,6 +126,30 @@ def test_a_build_server_gets_a_case_for_each_tensor_and_a_failure_for_each_wrong
     assert "sign flipped" in next(suites.iter("failure")).get("message", "")
 
 
+def test_a_sample_of_the_whole_catalogue_is_right_too(tmp_path):
+    done = nnlab("gradcheck", "--sample", 2, "--directions", 3, cwd=tmp_path)
+    assert done.code == 0, done.out
+    found = rows(done)
+    # Entries that a sample of a larger tensor leaves out are checked along directions.
+    assert found.groupby("check")["entries"].max().to_dict() == {"directions": 3, "reverse": 2}
+    assert set(found["verdict"]) == {"ok", "kink"}
+
+
+def test_a_cause_that_names_a_setting_spells_it_as_a_flag(own):
+    # At the point where it is first called, the function is at the edge of its domain.
+    text = "import torch\nseen = []\ndef root(x):\n    seen.append(x.detach().clone())\n    return torch.sqrt(x - seen[0])\n"
+    (own / "edge.py").write_text(text)
+    done = nnlab("gradcheck", "--function", "edge.py:root", "--input", 3, "--out", "found", cwd=own)
+    assert done.code == 1
+    assert rows(done)["cause"].iloc[0].endswith("the edge of its domain (--domain LOW:HIGH)")
+    assert (own / "found" / "gradcheck.csv").read_text() == done.out
+
+
+def test_every_setting_belongs_to_a_question():
+    belonging = {name for groups in _SETTINGS_OF.values() for group in groups for name in group}
+    assert belonging == set(GradcheckSettings.model_fields) - {"all"}
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -215,21 +240,33 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(tmp_path):
 WRONG = [
     ("--model mpl", "Did you mean 'mlp'?"),
     ("--init kaiming", "Did you mean 'kaiming_normal'?"),
-    ("--checks revers", "check 'revers' is not known. Did you mean 'reverse'?"),
+    ("--checks revers", "--checks 'revers' is not known. Did you mean 'reverse'?"),
     ("--order 3", "--order takes 1 or 2, not 3."),
     ("--step 2", "--step takes a number between 0 and 1, not 2.0"),
     ("--sample 0", "--sample takes a whole number of 1 or more, not '0'."),
     ("--dtype f32", "--dtype"),
     ("--format xml", "--format"),
-    ("--explain-step", "--explain-step is of one subject. Name it"),
-    ("--input 3", "--input goes with --function or --module"),
+    ("--explain-step", "--explain-step goes with --function, --module or --model."),
+    ("--input 3", "--input goes with --function or --module."),
     ("--function own.py:logs", "--function needs the shapes of its inputs: --input 4x3"),
-    ("--model linear --function own.py:logs --input 3", "--model and --function name two things to check."),
+    ("--model linear --function own.py:logs --input 3", "--function can't be combined with --model. Give one of them."),
+    (
+        "--function own.py:logs --input 3 --init zeros",
+        "--function can't be combined with --init, which goes with --model.",
+    ),
     ("--function own.py:logs --input 3,3 --domain 2", "--domain takes LOW:HIGH, such as 0.1:2, not '2'."),
     ("--function own.py:logs --input 3,3 --domain 2:1", "--domain takes LOW:HIGH with LOW below HIGH, not '2:1'."),
     ("--at t=1", "--at goes with --chain"),
-    ("--explain --rows 3", "--explain does not go with --rows"),
-    ("--explain --activation gelu", "--activation of --explain 'gelu' is not known."),
+    (
+        "--explain --rows 3",
+        "--explain can't be combined with --rows, which applies only to gradient checks."
+        " It takes --model, --activation and --seed.",
+    ),
+    ("--chain h=X --at X=1 --seed 3", "--chain can't be combined with --seed. It takes --at."),
+    (
+        "--explain --activation gelu",
+        "--explain shows the activations relu, sigmoid, softplus, tanh, not --activation gelu.",
+    ),
     ("--explain --model linear", "--explain takes --model mlp:hidden=3x2 or other sizes, not linear."),
     ("--chain h=X --at X=a", "--at X takes a plain decimal number such as 0.01 or 1e-3, not 'a'."),
     ("--chain h=X --at X", "--at takes NAME=X,NAME=X, such as t=0.7, not 'X'."),
@@ -237,18 +274,18 @@ WRONG = [
 WRONG_WITH_TORCH = [
     ("--function none.py:f --input 3", "there is no file 'none.py' here."),
     ("--function own.py:log --input 3", "own.py has no 'log'. Did you mean 'logs'?"),
-    ("--function own.py:number --input 3", "is no function but a int."),
+    ("--function own.py:number --input 3", "is of type int, not a function."),
     ("--function own.py:Sized --input 3", "is an nn.Module. Say --module."),
     ("--function own.py:breaks --input 3x3", "own.py:breaks raises IndexError at the point given"),
     ("--function own.py:logs --input 3", "missing 1 required positional argument: 'y'"),
     ("--function own.py:logs --input 4,4", "not finite at the point given. Choose other inputs (--domain LOW:HIGH)."),
     ("--function own.py:logs --input 3,-4", "--input takes shapes such as 4x3,5 (or scalar), not '-4'."),
     ("--module own.py:Sized --input 3", "can't be made without arguments"),
-    ("--module own.py:number --input 3", "gives a int, no nn.Module."),
+    ("--module own.py:number --input 3", "gives an object of type int, not an nn.Module."),
     ("--device quantum", "--device 'quantum' is not there. This machine has: cpu"),
     ("--chain h=X*(Y --at X=1", "can't be read as arithmetic"),
     ("--chain h=X*Y", "--at gives no value for X, Y."),
-    ("--explain --format junit", "--format junit is for a check"),
+    ("--explain --format junit", "--format junit applies only to gradient checks."),
 ]
 
 

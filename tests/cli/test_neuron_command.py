@@ -93,21 +93,24 @@ def test_the_recorded_gates_are_written_where_they_are_asked_for(tmp_path, name,
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--weights 1,2,3", "--weights has 3 numbers and --input 2. Give one weight for each input."),
+        (
+            "--weights 1,2,3",
+            "--weights and --input take equally many numbers, not 3 and 2. Give one weight for each input.",
+        ),
         ("--weights a,b", "--weights takes a plain decimal number such as 0.01 or 1e-3, not 'a'."),
         ("--weights=", "--weights takes"),
         ("--activation relux", "--activation 'relux' is not known. Did you mean 'relu'?"),
         ("--activation relu:slope=1", "--activation relu has no key 'slope'."),
         ("--loss ms", "--loss 'ms' is not known."),
-        ("--loss bce", "--loss bce takes scores, not a neuron's output. Use mse, l1 or huber."),
+        ("--loss bce", "--loss bce takes scores, not the output of a neuron. Use mse, l1 or huber."),
         ("--lr -1", "--lr takes rates above 0, not '-1'"),
         ("--train 0", "--train takes a whole number of 1 or more, not '0'."),
         ("--gate nand", "--gate"),
         (
             "--gate and --target 1",
-            "--gate has four rows of its own and the squared error; --target does not go with it.",
+            "--gate has four rows of its own and the squared error. It can't be combined with --target.",
         ),
-        ("--gate and --weights 1", "--gate has two inputs; --weights gives 1 numbers. Give two."),
+        ("--gate and --weights 1", "--gate has two inputs: --weights takes two numbers, not 1."),
     ],
 )
 def test_what_can_not_be_is_one_line_and_2(tmp_path, line, said):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nnlab.diagnostics.gradcheck.subjects import Subject, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, module_subject
 
 
 class Absolute(nn.Module):
@@ -51,7 +51,7 @@ def random_net(seed: int) -> Subject:
         target = module(x)
         # Half of the residuals are exactly 0: an L1 loss at its kink.
         target = target + torch.randint(0, 2, target.shape, generator=generator)
-    return of_module(module, [x], loss=pick(LOSSES)(), target=target, name=f"net {seed}")
+    return module_subject(module, [x], loss=pick(LOSSES)(), target=target, name=f"net {seed}")
 
 
 def _dense(pick) -> list[nn.Module]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnlab.diagnostics.gradcheck.subjects import Subject, of_function, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, function_subject, module_subject
 
 Forward = Callable[..., Tensor]
 Spoil = Callable[[Tensor], Tensor]
@@ -232,7 +232,7 @@ def net_bugs() -> list[Planted]:
             for parameter in module.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
         x, target = draws((9, 5), (9, 3), seed=5)
-        return of_module(module, [x], loss=F.mse_loss, target=target, name="net")
+        return module_subject(module, [x], loss=F.mse_loss, target=target, name="net")
 
     before = ("0.weight", "0.bias", "input")
     return [
@@ -448,17 +448,19 @@ def detached_bugs() -> list[Planted]:
     return [
         Planted(
             "a factor detached",
-            of_function(lambda x: x.detach() * torch.sin(x), [x], name="detached factor"),
+            function_subject(lambda x: x.detach() * torch.sin(x), [x], name="detached factor"),
             ("x",),
             ("detached",),
         ),
         Planted(
             "the normaliser detached",
-            of_function(lambda x: torch.exp(x) / torch.exp(x).sum(1, keepdim=True).detach(), [x], name="detached sum"),
+            function_subject(
+                lambda x: torch.exp(x) / torch.exp(x).sum(1, keepdim=True).detach(), [x], name="detached sum"
+            ),
             ("x",),
             ("detached",),
         ),
-        Planted("rounded", of_function(lambda x: Rounded.apply(x), [x], name="rounded"), ("x",), ("flat",)),
+        Planted("rounded", function_subject(lambda x: Rounded.apply(x), [x], name="rounded"), ("x",), ("flat",)),
     ]
 
 

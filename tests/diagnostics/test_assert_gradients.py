@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from planted import SpoiledLinear, draws
 from torch import nn
 
+from nnlab.core.errors import UsageError
 from nnlab.testing import assert_gradients
 
 
@@ -18,6 +19,13 @@ def test_a_wrong_layer_fails_with_its_parameter_place_and_cause():
     with pytest.raises(AssertionError, match=r"weight\[\d,\d\].*factor 2") as failure:
         assert_gradients(SpoiledLinear(3, 2, 1, lambda g: 2 * g), *draws((4, 3)))
     assert "1 of 3 gradients" in str(failure.value)
+
+
+def test_settings_are_spelled_as_keywords():
+    with pytest.raises(UsageError, match=r"is not finite at the point given.*domain='LOW:HIGH'"):
+        assert_gradients(torch.log, -torch.ones(3))
+    with pytest.raises(AssertionError, match=r"the edge of its domain \(domain='LOW:HIGH'\)"):
+        assert_gradients(torch.sqrt, torch.tensor([0.0, 1.0], dtype=torch.float64))
 
 
 class HalfTheRows(torch.autograd.Function):

@@ -5,7 +5,7 @@ import torch
 
 from nnlab.diagnostics.gradcheck.checking import check, check_subject
 from nnlab.diagnostics.gradcheck.gradient_report import Method
-from nnlab.diagnostics.gradcheck.subjects import of_function
+from nnlab.diagnostics.gradcheck.subjects import function_subject
 
 ZERO = torch.zeros(1, dtype=torch.float64)
 
@@ -27,14 +27,14 @@ def relu_with_slope_at_zero(slope: float):
 
 @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
 def test_a_value_between_the_one_sided_slopes_passes_with_a_note(slope):
-    row = check_subject(of_function(relu_with_slope_at_zero(slope), [ZERO]), Method()).rows[0]
+    row = check_subject(function_subject(relu_with_slope_at_zero(slope), [ZERO]), Method()).rows[0]
     assert row.verdict == "kink"
     assert "one-sided slopes" in row.cause
 
 
 @pytest.mark.parametrize("slope", [-0.1, 1.1, 7.0])
 def test_a_value_outside_the_one_sided_slopes_is_wrong(slope):
-    assert check_subject(of_function(relu_with_slope_at_zero(slope), [ZERO]), Method()).rows[0].verdict == "wrong"
+    assert check_subject(function_subject(relu_with_slope_at_zero(slope), [ZERO]), Method()).rows[0].verdict == "wrong"
 
 
 def test_a_kink_in_one_entry_does_not_hide_a_bug_in_another():
@@ -51,7 +51,7 @@ def test_a_kink_in_one_entry_does_not_hide_a_bug_in_another():
             (x,) = ctx.saved_tensors
             return upstream * (x > 0) * torch.where(x == 2, 1.5, 1.0)
 
-    row = check_subject(of_function(Relu, [x]), Method()).rows[0]
+    row = check_subject(function_subject(Relu, [x]), Method()).rows[0]
     assert (row.verdict, row.worst_index) == ("wrong", "3")
 
 

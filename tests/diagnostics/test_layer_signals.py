@@ -15,8 +15,8 @@ from nnlab.analysis.init_verdicts import init_verdict
 from nnlab.catalog.activations import ACTIVATIONS
 from nnlab.catalog.losses import LOSSES, constant_loss
 from nnlab.core.spec import Spec, parse_spec
-from nnlab.diagnostics.signals.layer_signals import COLUMNS, Probe, distinct_units, probe_rows, signals
-from nnlab.diagnostics.signals.passes import elementwise
+from nnlab.diagnostics.signals.layer_signals import SIGNAL_COLUMNS, Probe, distinct_units, probe_rows, signals
+from nnlab.diagnostics.signals.passes import elementwise_activation
 from nnlab.engine.executors import Machine, execute
 from nnlab.engine.hooks import Hooks
 from nnlab.networks.dense_models import mlp, neuron
@@ -211,7 +211,7 @@ def test_looking_changes_no_bit_of_training():
 def test_rows_have_the_columns_of_layers_csv_in_order_and_none_where_one_does_not_apply():
     layers = net(hidden=(4,))
     first, last = signals(layers, drawn(layers, "xavier_normal", [0]), probe()).rows(0, predicted=[1.5, None])
-    assert list(first) == list(last) == ["layer", "layer_name", *COLUMNS]
+    assert list(first) == list(last) == ["layer", "layer_name", *SIGNAL_COLUMNS]
     assert (first["predicted_second_moment"], last["predicted_second_moment"]) == (1.5, None)
     assert first["saturated_fraction"] is None  # relu is not bounded
     assert first["update_ratio"] is None  # no rate was given
@@ -239,15 +239,15 @@ def test_probe_rows_are_spread_over_sorted_data_and_never_more_than_there_are():
 @pytest.mark.parametrize("name", STEEPEST)
 def test_the_steepest_slope_is_the_one_of_calculus(name):
     # Looked up on a grid whose point nearest to 0 is 0 itself, where all of these are steepest.
-    assert elementwise(Spec(name)).steepest == STEEPEST[name]
+    assert elementwise_activation(Spec(name)).steepest == STEEPEST[name]
 
 
 def test_shifted_limits_are_steep_between_them():
-    assert elementwise(parse_spec("hardtanh:min_val=5:max_val=5.5", what="--activation")).steepest == 1.0
+    assert elementwise_activation(parse_spec("hardtanh:min_val=5:max_val=5.5", what="--activation")).steepest == 1.0
 
 
 def test_only_activations_that_can_be_zero_can_be_dead():
-    never = {name for name in ACTIVATIONS if not elementwise(Spec(name)).reaches_zero}
+    never = {name for name in ACTIVATIONS if not elementwise_activation(Spec(name)).reaches_zero}
     assert never == {"sigmoid", "softplus"}
 
 

@@ -10,16 +10,24 @@ import torch
 
 from nnlab.catalog.optimizers import OPTIMIZERS
 from nnlab.diagnostics.doctor.machine import machine_facts, product_rate
-from nnlab.diagnostics.doctor.self_check import ENGINES, SMALL_MODELS, TOLERANCES, Check, Subject, checks, subjects
+from nnlab.diagnostics.doctor.self_check import (
+    ENGINES,
+    SMALL_MODELS,
+    TOLERANCES,
+    EngineCase,
+    EngineCheck,
+    engine_cases,
+    engine_checks,
+)
 from nnlab.networks.models import MODELS
 
 CPU = torch.device("cpu")
-ADAM = next(subject for subject in subjects() if subject.name == "adam")
+ADAM = next(case for case in engine_cases() if case.name == "adam")
 
 
 @pytest.fixture(scope="module")
-def found() -> list[Check]:
-    return list(checks(CPU))
+def found() -> list[EngineCheck]:
+    return list(engine_checks(CPU))
 
 
 def test_every_model_of_the_catalogue_has_a_small_specification_of_its_own():
@@ -30,18 +38,18 @@ def test_every_model_of_the_catalogue_has_a_small_specification_of_its_own():
 
 
 def test_every_model_and_optimizer_is_checked_by_every_engine_in_both_types(found):
-    asked = {(subject.name, engine, dtype) for subject in subjects() for engine in ENGINES for dtype in TOLERANCES}
-    assert {(check.subject.name, check.engine, check.dtype) for check in found} == asked
+    asked = {(case.name, engine, dtype) for case in engine_cases() for engine in ENGINES for dtype in TOLERANCES}
+    assert {(check.case.name, check.engine, check.dtype) for check in found} == asked
     assert len(found) == len(asked)
-    assert {check.subject.name for check in found} >= {*OPTIMIZERS, "linear"}
+    assert {check.case.name for check in found} >= {*OPTIMIZERS, "linear"}
 
 
 def test_the_engines_here_are_right_within_rounding(found):
     assert [check for check in found if check.verdict == "wrong"] == []
     assert {check.engine for check in found if check.verdict == "ok"} == set(ENGINES)
     # Whatever stands in the catalogue, one of the engines batches it.
-    batched = {check.subject.name for check in found if check.verdict == "ok"}
-    assert batched == {subject.name for subject in subjects()}
+    batched = {check.case.name for check in found if check.verdict == "ok"}
+    assert batched == {case.name for case in engine_cases()}
 
 
 def test_what_an_engine_does_not_take_is_told_with_its_reason(found):
@@ -61,7 +69,7 @@ def test_a_step_that_is_one_percent_too_long_is_found(monkeypatch):
         return adam(p, g, state, step, 1.01 * lr, **keys)
 
     planted(monkeypatch, hasty)
-    for check in checks(CPU, of=[ADAM]):
+    for check in engine_checks(CPU, of=[ADAM]):
         assert check.verdict == "wrong"
         assert check.difference > 10 * check.tolerance
         assert check.where in ("0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias")
@@ -73,8 +81,8 @@ def test_an_engine_that_fails_on_the_device_is_wrong_and_the_others_are_still_ch
         raise RuntimeError("no kernel image is available\nand more")
 
     planted(monkeypatch, unable)
-    sgd = Subject("optimizer", "sgd", {"model": "linear"}, (3,))
-    verdicts = {(check.subject.name, check.verdict, check.where) for check in checks(CPU, ["float64"], [ADAM, sgd])}
+    sgd = EngineCase("optimizer", "sgd", {"model": "linear"}, (3,))
+    verdicts = {(check.case.name, check.verdict, check.where) for check in engine_checks(CPU, ["float64"], [ADAM, sgd])}
     assert ("adam", "wrong", "no kernel image is available") in verdicts
     assert {verdict for name, verdict, _ in verdicts if name == "sgd"} == {"ok"}
 

@@ -7,7 +7,7 @@ import torch
 
 from nnlab.diagnostics.gradcheck.checking import check_subject
 from nnlab.diagnostics.gradcheck.gradient_report import Method
-from nnlab.diagnostics.gradcheck.step_curve import StepError, step_curve
+from nnlab.diagnostics.gradcheck.step_curve import curve_note, foot_of, step_curve
 from nnlab.diagnostics.gradcheck.subjects import Subject
 
 
@@ -47,11 +47,6 @@ def three_layers(*, factor_w2: float = 1.0, factor_b1: float = 1.0) -> Subject:
     return Subject("three layers", cost, point, {"x": x, "y": y}, backward)
 
 
-def foot(curve: tuple[StepError, ...]) -> StepError:
-    """The step of least error."""
-    return min(curve, key=lambda point: point.error)
-
-
 def test_the_two_planted_factors_are_found_named_and_placed():
     report = check_subject(three_layers(factor_w2=2.0, factor_b1=4.0), Method())
     assert {row.parameter: row.cause for row in report.wrong} == {"b1": "factor 4", "W2": "factor 2"} or {
@@ -62,11 +57,20 @@ def test_the_two_planted_factors_are_found_named_and_placed():
 def test_without_them_nothing_is_wrong_and_the_best_step_is_good_to_1e_8():
     subject = three_layers()
     assert check_subject(subject, Method()).ok
-    assert foot(step_curve(subject)).error < 1e-8
+    assert foot_of(step_curve(subject)).error < 1e-8
+
+
+def test_steps_that_leave_the_domain_do_not_hide_the_foot():
+    # The widest step, 0.1, goes below 0, where the logarithm is nan.
+    x = torch.tensor([0.05, 1.0], dtype=torch.float64)
+    curve = step_curve(Subject("log", lambda t: torch.log(t["x"]).sum(), {"x": x}))
+    assert math.isnan(curve[0].error)
+    assert foot_of(curve).error < 1e-8
+    assert curve_note("x", curve).endswith("the foot of a V, as a right gradient has.")
 
 
 def test_with_them_no_step_helps():
-    assert foot(step_curve(three_layers(factor_w2=2.0, factor_b1=4.0))).error > 0.1
+    assert foot_of(step_curve(three_layers(factor_w2=2.0, factor_b1=4.0))).error > 0.1
 
 
 def test_error_against_step_is_a_v_with_slope_two_on_one_side_and_minus_one_on_the_other():
@@ -78,4 +82,4 @@ def test_error_against_step_is_a_v_with_slope_two_on_one_side_and_minus_one_on_t
     assert math.log10(errors[1e-2] / errors[1e-3]) == pytest.approx(2.0, abs=0.01)
     # Rounding grows as 1/h: 2 decades narrower, about 2 decades worse (random, so to half a decade).
     assert math.log10(errors[1e-11] / errors[1e-9]) == pytest.approx(2.0, abs=0.5)
-    assert 1e-7 <= foot(curve).step <= 1e-4
+    assert 1e-7 <= foot_of(curve).step <= 1e-4

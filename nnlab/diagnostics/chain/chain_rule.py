@@ -4,8 +4,8 @@ A computation is a graph of named numbers, each a formula of others. The derivat
 
     dZ/dt = sum over all paths from Z down to t of the product of the local derivatives along the path,
 
-which for Z = h(X(t), Y(t)) is dZ/dX dX/dt + dZ/dY dY/dt. Every term is computed from single formulas; their sum is set beside what
-autograd gives for the whole and what central differences of the whole give.
+which for Z = h(X(t), Y(t)) is dZ/dX dX/dt + dZ/dY dY/dt. Every term is computed from single formulas; their sum is compared with
+autograd of the whole and with central differences of the whole.
 
 A small net is such a graph too: z = sum of weights times inputs plus bias, a = f(z), layer after layer, and a loss.
 """
@@ -31,10 +31,10 @@ MOST_PATHS: Final = 10_000
 
 @dataclass(frozen=True)
 class Node:
-    """A number on the way forward, and what comes back to it.
+    """A number of the forward pass, and the derivative that the backward pass gives it.
 
     Attributes:
-        formula: how it is computed; empty for what was given.
+        formula: how it is computed; empty for a given number.
         upstream: the derivative of the output by it, the sum over its paths.
     """
 
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Link:
-    """One step of the chain: the local derivative of `of` by `by`, and its product with what arrives at `of`."""
+    """One step of the chain: the local derivative of `of` by `by`, and its product with the upstream derivative of `of`."""
 
     of: str
     by: str
@@ -56,13 +56,13 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Path:
-    """One way from the output to an input.
+class ChainPath:
+    """One path from the output to an input.
 
     Attributes:
         names: from the output to the input.
         locals: the local derivatives between them.
-        product: of all of these.
+        product: of all local derivatives.
     """
 
     names: tuple[str, ...]
@@ -72,10 +72,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Total:
-    """The derivative of the output by one input, three ways.
+    """The derivative of the output by one input, computed in three ways.
 
     Attributes:
-        paths: how many paths were summed.
+        paths: the number of paths.
         total: the sum of their products; autograd: of the whole; numeric: central differences of the whole.
     """
 
@@ -88,7 +88,7 @@ class Total:
 
     @property
     def agrees(self) -> bool:
-        """Whether the three are one number: sum and autograd to rounding, differences to their own accuracy."""
+        """True if the three are equal: sum and autograd up to rounding, differences up to their accuracy."""
         size = max(abs(self.total), abs(self.autograd))
         return (
             abs(self.total - self.autograd) <= 1e-12 * size + 1e-15
@@ -98,17 +98,17 @@ class Total:
 
 @dataclass(frozen=True)
 class ChainRule:
-    """A computation taken apart. `links` go from the output back; `paths` are grouped by input."""
+    """A computation taken apart by the chain rule. `links` go from the output back; `paths` are grouped by input."""
 
     output: str
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[ChainPath, ...]
     totals: tuple[Total, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every sum over paths is what autograd and the differences say."""
+        """True if every sum over paths agrees with autograd and the differences."""
         return all(total.agrees for total in self.totals)
 
     def total(self, by: str) -> Total:
@@ -117,12 +117,12 @@ class ChainRule:
 
 
 def chain_rule(text: str, at: Mapping[str, float]) -> ChainRule:
-    """The formulas of `text` taken apart where the free names have the values of `at`.
+    """The chain rule of the formulas in `text`, where the free names have the values `at`.
 
     The output is the one name that no other formula uses.
 
     Raises:
-        UsageError: formulas that can't be read, values that are missing or not needed, no single output, not finite.
+        UsageError: formulas that can't be read, missing or unused values, several outputs, or a number that is not finite.
     """
     formulas = parse_formulas(text)
     defined = {formula.name for formula in formulas}
@@ -131,34 +131,33 @@ def chain_rule(text: str, at: Mapping[str, float]) -> ChainRule:
     outputs = [formula.name for formula in formulas if formula.name not in used]
     if len(outputs) != 1:
         raise UsageError(
-            f"{mention('chain')} needs one output that nothing else uses, not {len(outputs)}: {', '.join(outputs)}."
+            f"{mention('chain')} needs one output that no other formula uses, not {len(outputs)}: {', '.join(outputs)}."
         )
-    return _taken_apart(formulas, outputs[0], {name: at[name] for name in at})
+    return _chain_rule_of(formulas, outputs[0], {name: at[name] for name in at})
 
 
 def small_net(
     *,
+    hidden: Sequence[int],
+    activation: str,
+    seed: int,
     inputs: Sequence[float] = (0.5, -1.0),
-    hidden: Sequence[int] = (3, 2),
     target: float = 1.0,
-    activation: str = "sigmoid",
-    seed: int = 2,
 ) -> ChainRule:
-    """A net with one output and the loss (y - target)^2 / 2, forward and back.
+    """The chain rule of a net with one output and the loss (y - target)^2 / 2.
 
-    Names: x1, x2 inputs; w1_2_1 the weight of layer 1 to neuron 2 from 1; b1_2 its bias; z1_2 its sum; a1_2 its activation; y
-    the output; L the loss.
+    Names: x1, x2 inputs; w1_2_1 the weight in layer 1 to neuron 2 from neuron 1; b1_2 its bias; z1_2 its sum; a1_2 its activation;
+    y the output; L the loss.
 
     Args:
+        hidden: the number of neurons in each hidden layer.
         activation: of hidden and output neurons, a function of `formulas.py`.
-        seed: of the weights, normal draws rounded to one decimal, so that a person can follow them (2 draws no 0.0 for 3x2).
+        seed: of the weights, which are normal draws rounded to one decimal, so that a person can follow them.
     """
     sizes = [len(inputs), *hidden, 1]
     if min(sizes) < 1 or math.prod(sizes) > MOST_PATHS:
-        sizes_told = "x".join(map(str, hidden))
-        raise UsageError(
-            f"{mention('model', f'mlp:hidden={sizes_told}')} is too large to be shown path by path; try hidden=3x2."
-        )
+        model = f"mlp:hidden={'x'.join(map(str, hidden))}"
+        raise UsageError(f"{mention('model', model)} is too large to be shown path by path. Try mlp:hidden=3x2.")
     generator = stream(seed, "init")
     lines, values = [], {f"x{i + 1}": float(value) for i, value in enumerate(inputs)} | {"target": float(target)}
     before = [f"x{i + 1}" for i in range(len(inputs))]
@@ -172,7 +171,7 @@ def small_net(
             lines.append(f"z{depth}_{unit} = {terms} + b{depth}_{unit}")
             lines.append(f"{'y' if last else f'a{depth}_{unit}'} = {activation}(z{depth}_{unit})")
         before = ["y"] if last else [f"a{depth}_{unit}" for unit in range(1, width + 1)]
-    return _taken_apart(parse_formulas("\n".join([*lines, "L = (y - target)**2 / 2"])), "L", values)
+    return _chain_rule_of(parse_formulas("\n".join([*lines, "L = (y - target)**2 / 2"])), "L", values)
 
 
 def _check_values(free: set[str], at: Mapping[str, float]) -> None:
@@ -184,11 +183,11 @@ def _check_values(free: set[str], at: Mapping[str, float]) -> None:
     extra = sorted(set(at) - free)
     if extra:
         raise UsageError(
-            f"{mention('at')} gives {extra[0]!r}, which no formula uses. The free names: {', '.join(sorted(free))}."
+            f"{mention('at')} gives a value to {extra[0]!r}, which no formula uses. The free names: {', '.join(sorted(free))}."
         )
 
 
-def _taken_apart(formulas: Sequence[Formula], output: str, at: Mapping[str, float]) -> ChainRule:
+def _chain_rule_of(formulas: Sequence[Formula], output: str, at: Mapping[str, float]) -> ChainRule:
     values = _values(formulas, {name: torch.tensor(value, dtype=torch.float64) for name, value in at.items()})
     for name, value in values.items():
         if not value.isfinite():
@@ -219,7 +218,7 @@ def _values(formulas: Sequence[Formula], given: Mapping[str, Tensor]) -> dict[st
 
 
 def _local_derivatives(formula: Formula, values: Mapping[str, Tensor]) -> dict[str, float]:
-    """The derivative of one formula by each name in it, the other names held."""
+    """The derivative of one formula by each name in it, with the other names held fixed."""
     if not formula.arguments:
         return {}
     leaves = {name: values[name].detach().requires_grad_() for name in formula.arguments}
@@ -229,7 +228,7 @@ def _local_derivatives(formula: Formula, values: Mapping[str, Tensor]) -> dict[s
 
 
 def _upstream(formulas: Sequence[Formula], locals_: Mapping[str, Mapping[str, float]], output: str) -> dict[str, float]:
-    """The derivative of the output by every name, from the output back: what backpropagation does."""
+    """The derivative of the output by every name, computed from the output back, as backpropagation does."""
     upstream = {name: 0.0 for formula in formulas for name in (formula.name, *formula.arguments)}
     upstream[output] = 1.0
     for formula in reversed(formulas):
@@ -238,23 +237,25 @@ def _upstream(formulas: Sequence[Formula], locals_: Mapping[str, Mapping[str, fl
     return upstream
 
 
-def _paths(output: str, by: str, locals_: Mapping[str, Mapping[str, float]]) -> Iterator[Path]:
+def _paths(output: str, by: str, locals_: Mapping[str, Mapping[str, float]]) -> Iterator[ChainPath]:
     """Every path from the output down to `by`."""
     waiting: list[tuple[tuple[str, ...], tuple[float, ...]]] = [((output,), ())]
     count = 0
     while waiting:
         names, factors = waiting.pop()
         if names[-1] == by:
-            yield Path(names, factors, math.prod(factors))
+            yield ChainPath(names, factors, math.prod(factors))
             continue
         count += 1
         if count > MOST_PATHS:
-            raise UsageError(f"The formulas have more than {MOST_PATHS} paths; too many to be shown one by one.")
+            raise UsageError(f"The formulas have more than {MOST_PATHS} paths: too many to be shown one by one.")
         below = locals_.get(names[-1], {})
         waiting += [((*names, name), (*factors, local)) for name, local in reversed(list(below.items()))]
 
 
-def _total(formulas: Sequence[Formula], output: str, by: str, at: Mapping[str, float], paths: Sequence[Path]) -> Total:
+def _total(
+    formulas: Sequence[Formula], output: str, by: str, at: Mapping[str, float], paths: Sequence[ChainPath]
+) -> Total:
     given = {name: torch.tensor(value, dtype=torch.float64) for name, value in at.items()}
     leaf = given[by].clone().requires_grad_()
     whole = _values(formulas, {**given, by: leaf})[output]

@@ -1,6 +1,6 @@
-"""Formulas that name each other, such as `h = X*Y + X; X = sin(t); Y = t**2`: read safely and computed in float64 tensors.
+"""Formulas that use each other's names, such as `h = X*Y + X; X = sin(t); Y = t**2`: read safely, computed in float64 tensors.
 
-Python's own parser reads the text; only arithmetic and the functions below are accepted, and nothing is executed.
+Python's own parser reads the text; only arithmetic and the functions below are accepted, and no code is executed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.spelling import mention
 
-LONGEST: Final = 4000
+MOST_CHARACTERS: Final = 4000
 _DEEPEST: Final = 100
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -49,10 +49,10 @@ _ACCEPTED: Final = f"Accepted: numbers, names, + - * / **, parentheses, {' '.joi
 
 @dataclass(frozen=True)
 class Formula:
-    """`name = text`, a function of the names it mentions.
+    """`name = text`, a function of the names in the text.
 
     Attributes:
-        arguments: the names, in order of their first mention.
+        arguments: the names, in the order of their first use.
     """
 
     name: str
@@ -61,18 +61,18 @@ class Formula:
     _tree: ast.expr = field(repr=False, compare=False)
 
     def __call__(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The value where the arguments have these."""
+        """The value of the formula when the arguments have these values."""
         return _value(self._tree, values)
 
 
 def parse_formulas(text: str, *, what: str = mention("chain")) -> tuple[Formula, ...]:
-    """The formulas of `text`, separated by `;` or line ends, in an order in which each can be computed.
+    """The formulas in `text`, separated by `;` or line ends, in an order in which they can be computed.
 
     Raises:
-        UsageError: not arithmetic, a name defined twice, or names that define each other in a circle.
+        UsageError: text that is not arithmetic, a name defined twice, or names that define each other in a circle.
     """
-    if len(text) > LONGEST:
-        raise UsageError(f"{what} has {len(text)} characters; at most {LONGEST} are accepted.")
+    if len(text) > MOST_CHARACTERS:
+        raise UsageError(f"{what} has {len(text)} characters, and at most {MOST_CHARACTERS} are accepted.")
     parts = [part.strip() for part in re.split(r"[;\n]", text) if part.strip()]
     if not parts:
         raise UsageError(f"{what} is empty. Write NAME=FORMULA; NAME=FORMULA, such as 'h=X*Y+X; X=sin(t); Y=t**2'.")
@@ -86,7 +86,7 @@ def parse_formulas(text: str, *, what: str = mention("chain")) -> tuple[Formula,
         return tuple(by_name[name] for name in TopologicalSorter(graph).static_order())
     except CycleError as cycle:
         names = " <- ".join(map(str, cycle.args[1]))
-        raise UsageError(f"{what} defines names in a circle: {names}. One of them must be given a value.") from None
+        raise UsageError(f"{what} defines names in a circle: {names}. Give one of them a value.") from None
 
 
 def _formula(part: str, what: str) -> Formula:
@@ -97,7 +97,7 @@ def _formula(part: str, what: str) -> Formula:
         raise UsageError(f"{what} {part!r}: {name!r} is a function. Choose another name.")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the parser, for spellings that are refused below
+            warnings.simplefilter("ignore")  # the parser warns about spellings that are refused below
             tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise UsageError(f"{what} {part!r} can't be read as arithmetic. {_ACCEPTED}") from None
@@ -110,12 +110,12 @@ def _formula(part: str, what: str) -> Formula:
 
 
 def _problem(node: ast.expr, depth: int) -> str:
-    """What about `node` is not arithmetic; empty where all of it is."""
+    """The reason why `node` is not arithmetic, as the end of a sentence; empty if it is arithmetic."""
     if not depth:
         return "is nested too deeply."
     match node:
         case ast.Constant(value=value):
-            return "" if type(value) in (int, float) else f"has {value!r}, which is no real number."
+            return "" if type(value) in (int, float) else f"has {value!r}, which is not a real number."
         case ast.Name(id=name):
             return f"uses the function {name!r} without an argument." if name in _FUNCTIONS else ""
         case ast.UnaryOp(op=ast.UAdd() | ast.USub(), operand=operand):
@@ -125,8 +125,8 @@ def _problem(node: ast.expr, depth: int) -> str:
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
             return _problem(argument, depth - 1)
         case ast.Call(func=ast.Name(id=name)):
-            return f"calls {name!r} in a way that is not known.{did_you_mean(name, _FUNCTIONS)}"
-    return f"has {ast.unparse(node)!r}, which is no arithmetic."
+            return f"calls {name!r} in a way that is not accepted.{did_you_mean(name, _FUNCTIONS)}"
+    return f"has {ast.unparse(node)!r}, which is not arithmetic."
 
 
 def _value(node: ast.expr, at: Mapping[str, Tensor]) -> Tensor:

@@ -1,28 +1,37 @@
-"""One neuron, forward and backward, number by number: a sum, an activation, a loss, and the step that lowers it.
+"""One neuron, forward and backward, number by number: a sum, an activation, a loss, and the step that lowers the loss.
 
     s = w . x + b        O = f(s)        L = loss(O, y)
     dL/dw = dL/dO f'(s) x        dL/db = dL/dO f'(s)        w <- w - lr dL/dw
 
-and what one neuron can learn: `and` and `or`, never `xor`.
+And the gates that one neuron can learn: `and` and `or`, never `xor`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
-from torch import Tensor
-
-from nnlab.catalog.activations import ACTIVATIONS
+from nnlab.catalog.activations import ACTIVATIONS, Activation
 from nnlab.catalog.entry import find, key_values
-from nnlab.catalog.losses import LOSSES
+from nnlab.catalog.losses import LOSSES, Loss
 from nnlab.core.errors import UsageError, unknown_name
+from nnlab.core.kinds import Value
+from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
 
-GATES: Final[Mapping[str, tuple[int, int, int, int]]] = {"and": (0, 0, 0, 1), "or": (0, 1, 1, 1), "xor": (0, 1, 1, 0)}
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = lazy("torch")  # so that numbers that can't be used are refused at once
+
+GATE_TARGETS: Final[Mapping[str, tuple[int, int, int, int]]] = {
+    "and": (0, 0, 0, 1),
+    "or": (0, 1, 1, 1),
+    "xor": (0, 1, 1, 0),
+}
 GATE_INPUTS: Final = ((0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
 
 
@@ -56,13 +65,13 @@ class NeuronStep:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether gradient descent moves nothing although the loss is not zero."""
+        """True if gradient descent changes nothing although the loss is not 0."""
         return self.loss > 0 and self.loss_by_sum == 0
 
 
 @dataclass(frozen=True)
 class GateEpoch:
-    """The neuron after one pass over the four rows: its parameters, what it then says of them, how many are wrong."""
+    """The neuron after one pass over the four rows: its parameters, its output for each row, the number of wrong rows."""
 
     epoch: int
     weights: tuple[float, float]
@@ -73,12 +82,12 @@ class GateEpoch:
 
 @dataclass(frozen=True)
 class GateRun:
-    """How a neuron fared at a gate.
+    """The training of a neuron on a gate.
 
     Attributes:
         rule: `perceptron` or `gradient descent`.
-        learned: whether all four rows are right at the end.
-        reason: why it was, or wasn't, in words.
+        learned: True if all four rows are right at the end.
+        reason: why the gate is learned or not, in words.
         descent_gradient: the largest |dL/dw| or |dL/db| over the four rows at the start: 0 for a step, whatever is wrong.
     """
 
@@ -93,29 +102,42 @@ class GateRun:
 
 @dataclass(frozen=True)
 class _Neuron:
-    activation: Spec
-    loss: Spec
+    """An activation and a loss with their keys, as functions of single numbers."""
+
+    activation: Activation
+    activation_keys: Mapping[str, Value | None]
+    loss: Loss
+    loss_keys: Mapping[str, Value | None]
 
     def output(self, total: float) -> float:
-        row = find(ACTIVATIONS, self.activation, what=mention("activation"))
-        values = key_values(row.function, self.activation, what=mention("activation"))
-        return float(row.function(_scalar(total), **values))
+        return float(self.activation.function(_scalar(total), **self.activation_keys))
 
     def slope(self, total: float) -> float:
-        row = find(ACTIVATIONS, self.activation, what=mention("activation"))
-        values = key_values(row.function, self.activation, what=mention("activation"))
-        return float(row.slope(_scalar(self.output(total) if row.slope_of == "output" else total), **values))
+        given = self.output(total) if self.activation.slope_of == "output" else total
+        return float(self.activation.slope(_scalar(given), **self.activation_keys))
 
     def loss_and_slope(self, output: float, target: float) -> tuple[float, float]:
-        row = find(LOSSES, self.loss, what=mention("loss"))
-        if "regression" not in row.outputs:
-            raise UsageError(
-                f"{mention('loss', self.loss.name)} takes scores, not a neuron's output. Use mse, l1 or huber."
-            )
-        values = key_values(row.function, self.loss, what=mention("loss"))
         score = torch.tensor([[output]], dtype=torch.float64, requires_grad=True)
-        loss: Tensor = row.function(score, torch.tensor([target], dtype=torch.float64), **values).sum()
+        targets = torch.tensor([target], dtype=torch.float64)
+        loss: Tensor = self.loss.function(score, targets, **self.loss_keys).sum()
         return float(loss.detach()), float(torch.autograd.grad(loss, score)[0])
+
+
+def _neuron(activation: Spec, loss: Spec) -> _Neuron:
+    """The neuron with an activation and a loss of the catalogue.
+
+    Raises:
+        UsageError: an unknown name or key, or a loss that takes something other than a number.
+    """
+    row = find(ACTIVATIONS, activation, what=mention("activation"))
+    keys = key_values(row.function, activation, what=mention("activation"))
+    loss_row = find(LOSSES, loss, what=mention("loss"))
+    loss_keys = key_values(loss_row.function, loss, what=mention("loss"))
+    if "regression" not in loss_row.outputs:
+        raise UsageError(
+            f"{mention('loss', loss.name)} takes scores, not the output of a neuron. Use mse, l1 or huber."
+        )
+    return _Neuron(row, keys, loss_row, loss_keys)
 
 
 def neuron_steps(
@@ -126,35 +148,36 @@ def neuron_steps(
     target: float,
     lr: float,
     activation: Spec,
-    loss: Spec | None = None,
-    steps: int = 1,
+    loss: Spec,
+    steps: int,
 ) -> tuple[NeuronStep, ...]:
-    """Gradient descent on one row of data, every number kept.
+    """Steps of gradient descent on one row of data, with every number in them.
 
     Args:
-        loss: of the output against the target; (O - y)^2, without a half, where none is given.
+        loss: of the output and the target; `mse` is (O - y)^2, without a factor 1/2.
 
     Raises:
-        UsageError: another number of inputs than of weights, an unknown activation or loss, a rate of 0 or below.
+        UsageError: different numbers of weights and inputs, an unknown activation or loss, or a learning rate of 0 or below.
     """
+    neuron = _neuron(activation, loss)
     if len(weights) != len(inputs):
         raise UsageError(
-            f"{mention('weights')} has {len(weights)} numbers and {mention('input')} {len(inputs)}. Give one weight for each input."
+            f"{mention('weights')} and {mention('input')} take equally many numbers, not {len(weights)} and {len(inputs)}."
+            " Give one weight for each input."
         )
     if lr <= 0 or steps < 1:
         raise UsageError(
             f"{mention('lr')} takes a number above 0 and {mention('train')} a count of 1 or more, not {lr!r} and {steps!r}."
         )
-    neuron = _Neuron(activation, loss or Spec("mse"))
     taken: list[NeuronStep] = []
     w, b = tuple(map(float, weights)), float(bias)
     for step in range(1, steps + 1):
-        taken.append(_step(neuron, step, w, b, tuple(map(float, inputs)), float(target), lr))
+        taken.append(_neuron_step(neuron, step, w, b, tuple(map(float, inputs)), float(target), lr))
         w, b = taken[-1].new_weights, taken[-1].new_bias
     return tuple(taken)
 
 
-def _step(
+def _neuron_step(
     neuron: _Neuron, step: int, w: tuple[float, ...], b: float, x: tuple[float, ...], target: float, lr: float
 ) -> NeuronStep:
     total = _sum(w, b, x)
@@ -185,38 +208,41 @@ def _step(
     )
 
 
-def learned_gate(
+def gate_run(
     gate: str,
     *,
     activation: Spec,
-    lr: float = 1.0,
-    epochs: int = 1000,
-    weights: Sequence[float] = (0.0, 0.0),
-    bias: float = 0.0,
+    lr: float,
+    epochs: int,
+    weights: Sequence[float],
+    bias: float,
 ) -> GateRun:
-    """A neuron of two inputs taught a gate, row after row.
+    """The training of a neuron with two inputs on the four rows of a gate, one row after the other.
 
-    A `step` neuron learns by the perceptron rule, w <- w + lr (y - O) x, for its slope is 0 and gradient descent can't move it;
-    any other by gradient descent on (O - y)^2, and a row counts as right where the output lies on the target's side of 1/2.
+    A `step` neuron learns by the perceptron rule, w <- w + lr (y - O) x, because its slope is 0 and gradient descent can't move it;
+    any other neuron learns by gradient descent on (O - y)^2. A row is right if the output is on the target's side of 1/2.
 
-    Source: the rule and its convergence, Rosenblatt 1958, Novikoff 1962; that xor is out of reach, Minsky and Papert 1969.
+    Args:
+        epochs: the largest number of passes over the four rows.
+
+    Source: the rule and its convergence, Rosenblatt 1958, Novikoff 1962; that xor can't be learned, Minsky and Papert 1969.
     """
-    if gate not in GATES:
-        raise unknown_name(mention("gate"), gate, GATES)
+    if gate not in GATE_TARGETS:
+        raise unknown_name(mention("gate"), gate, GATE_TARGETS)
     if len(weights) != 2:
         raise UsageError(
-            f"{mention('gate')} has two inputs; {mention('weights')} gives {len(weights)} numbers. Give two."
+            f"{mention('gate')} has two inputs: {mention('weights')} takes two numbers, not {len(weights)}."
         )
-    neuron = _Neuron(activation, Spec("mse"))
+    neuron = _neuron(activation, Spec("mse"))
     perceptron = activation.name == "step"
     w, b = (float(weights[0]), float(weights[1])), float(bias)
-    rows = list(zip(GATE_INPUTS, GATES[gate], strict=True))
-    start = [_step(neuron, 0, w, b, x, float(y), lr) for x, y in rows]
+    rows = list(zip(GATE_INPUTS, GATE_TARGETS[gate], strict=True))
+    start = [_neuron_step(neuron, 0, w, b, x, float(y), lr) for x, y in rows]
     history = [_gate_epoch(neuron, 0, w, b, gate)]
     seen = {(w, b): 0}
     while history[-1].wrong and len(history) <= epochs:
         for x, y in rows:
-            w, b = _taught(neuron, perceptron, w, b, x, float(y), lr)
+            w, b = _next_parameters(neuron, perceptron, w, b, x, float(y), lr)
         history.append(_gate_epoch(neuron, len(history), w, b, gate))
         if (w, b) in seen:
             break
@@ -232,20 +258,20 @@ def learned_gate(
     )
 
 
-def _taught(
+def _next_parameters(
     neuron: _Neuron, perceptron: bool, w: tuple[float, float], b: float, x: tuple[float, float], y: float, lr: float
 ) -> tuple[tuple[float, float], float]:
     if perceptron:
         error = y - neuron.output(_sum(w, b, x))
         return (w[0] + lr * error * x[0], w[1] + lr * error * x[1]), b + lr * error
-    step = _step(neuron, 0, w, b, x, y, lr)
+    step = _neuron_step(neuron, 0, w, b, x, y, lr)
     return (step.new_weights[0], step.new_weights[1]), step.new_bias
 
 
 def _gate_epoch(neuron: _Neuron, epoch: int, w: tuple[float, float], b: float, gate: str) -> GateEpoch:
     first, second, third, fourth = (neuron.output(_sum(w, b, x)) for x in GATE_INPUTS)
     outputs = (first, second, third, fourth)
-    wrong = sum((output > 0.5) != bool(y) for output, y in zip(outputs, GATES[gate], strict=True))
+    wrong = sum((output > 0.5) != bool(y) for output, y in zip(outputs, GATE_TARGETS[gate], strict=True))
     return GateEpoch(epoch, w, b, outputs, wrong)
 
 
@@ -261,8 +287,8 @@ def _reason(gate: str, history: Sequence[GateEpoch], before: int | None, percept
     return f"{last.wrong} of 4 rows are wrong after {last.epoch} epochs: {line}"
 
 
-def why_descent_fails(run: GateRun) -> str:
-    """Why gradient descent can't teach a step neuron; empty for others."""
+def reason_descent_fails(run: GateRun) -> str:
+    """The reason why gradient descent can't teach a step neuron; empty for other neurons."""
     if run.descent_gradient or run.activation != "step":
         return ""
     return (

@@ -1,1 +1,1 @@
-"""This machine, and whether it computes what plain PyTorch computes."""
+"""Facts about this machine, and a check that it computes what plain PyTorch computes."""

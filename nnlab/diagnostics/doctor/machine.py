@@ -1,4 +1,4 @@
-"""What this machine is, and how fast its large products are: the limit that no engine can pass."""
+"""Facts about this machine, and the rate of its large matrix products: an upper limit for every engine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import torch
 from nnlab import __version__
 from nnlab.engine.device import core_count, device_names
 
-_SIDE: Final = 1024  # of the matrices multiplied: too large for a cache, as the limit has it
+_SIDE: Final = 1024  # of the matrices multiplied: too large for a cache
 _SECONDS: Final = 0.25  # of each measurement
 _GIB: Final = 2**30
 
 
 def machine_facts(device: torch.device) -> Mapping[str, str]:
-    """What there is, by name, in words; measures for a second or two.
+    """The facts by name, in words. The rates are measured, which takes a second or two.
 
     Args:
-        device: the one that runs would be trained on.
+        device: the device to train on.
     """
     facts = {
-        "device": _device_in_words(device),
+        "device": _device_text(device),
         "devices": ", ".join(device_names()),
         "processor": _processor(),
         "cores": str(core_count()),
@@ -47,47 +47,48 @@ def machine_facts(device: torch.device) -> Mapping[str, str]:
 
 
 def _rates(device: torch.device) -> dict[str, str]:
-    """Rates of large products, by name."""
+    """The rates of large products by name, in words."""
     cpu, cores = torch.device("cpu"), core_count()
     found = {}
-    with _threads(1):
-        found["float32 products, 1 core"] = _in_words(product_rate(cpu, torch.float32))
-        found["bfloat16 products, 1 core"] = _in_words(product_rate(cpu, torch.bfloat16))
-    with _threads(cores):
-        found[f"float32 products, all {cores} cores"] = _in_words(product_rate(cpu, torch.float32))
+    with _num_threads(1):
+        found["float32 products, 1 core"] = _rate_text(product_rate(cpu, torch.float32))
+        found["bfloat16 products, 1 core"] = _rate_text(product_rate(cpu, torch.bfloat16))
+    with _num_threads(cores):
+        found[f"float32 products, all {cores} cores"] = _rate_text(product_rate(cpu, torch.float32))
     if device.type != "cpu":
         found |= {
-            f"{name} products, {device}": _in_words(product_rate(device, getattr(torch, name)))
+            f"{name} products, {device}": _rate_text(product_rate(device, getattr(torch, name)))
             for name in ("float32", "bfloat16")
         }
     return found
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of products of large square matrices [n, n], 2 n^3 each, multiplication and addition: the best of some."""
+    """Operations per second of a product of large square matrices [n, n], 2 n^3 multiplications and additions: the best of several."""
     one, other = (torch.ones(_SIDE, _SIDE, dtype=dtype, device=device) for _ in range(2))
-    one @ other  # the first product also prepares
-    _finish(device)
+    one @ other  # the first product also initialises libraries
+    _synchronise(device)
     took: list[float] = []
     while sum(took) < _SECONDS:
         start = time.perf_counter()
         one @ other
-        _finish(device)
+        _synchronise(device)
         took.append(time.perf_counter() - start)
     return 2 * _SIDE**3 / min(took)
 
 
-def _finish(device: torch.device) -> None:
+def _synchronise(device: torch.device) -> None:
     if device.type != "cpu":
         getattr(torch, device.type).synchronize()
 
 
-def _in_words(rate: float) -> str:
+def _rate_text(rate: float) -> str:
     return f"{rate / 1e9:.0f} GFLOP/s"
 
 
 @contextmanager
-def _threads(num: int) -> Iterator[None]:
+def _num_threads(num: int) -> Iterator[None]:
+    """Context manager: PyTorch computes with this number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(num)
     try:
@@ -96,7 +97,7 @@ def _threads(num: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _device_in_words(device: torch.device) -> str:
+def _device_text(device: torch.device) -> str:
     if device.type != "cuda":
         return str(device)
     properties = torch.cuda.get_device_properties(device)
@@ -104,7 +105,7 @@ def _device_in_words(device: torch.device) -> str:
 
 
 def _processor() -> str:
-    """Its model, where the system tells."""
+    """The processor's model, or its architecture if the system does not name the model."""
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.is_file() else None
     return named[1] if named else platform.processor() or platform.machine()
@@ -113,7 +114,7 @@ def _processor() -> str:
 def _memory() -> str:
     try:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.1f} GiB"
-    except (AttributeError, ValueError):  # no such question on this system
+    except (AttributeError, ValueError):  # this system has no sysconf, or not these names
         return "unknown"
 
 

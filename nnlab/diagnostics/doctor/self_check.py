@@ -1,7 +1,7 @@
-"""Batched runs against a plain torch.optim loop: every family of models, every optimizer and every engine, on one device.
+"""Batched runs compared with a plain torch.optim loop: every family of models, every optimizer and every engine, on one device.
 
-Both start from the same weights and see the same batches and dropout masks; all else is computed in two ways. Few steps on small
-networks: rounding then stays where it is, and a wrong term shows.
+Both start from the same weights and see the same batches and dropout masks; everything else is computed in two ways. With few steps
+on small networks, rounding errors do not grow and a wrong term is visible.
 """
 
 from __future__ import annotations
@@ -31,31 +31,32 @@ from nnlab.networks.models import MODELS, model_named
 from nnlab.settings import RunSettings
 from nnlab.settings.run_records import Run
 
-Row = tuple[int, ...]
+RowShape = tuple[int, ...]
 
-# Rounding was seen to make 3e-14 and 4e-6 at most; a gradient wrong by 1 % makes 1e-3.
+# The largest differences measured were 3e-14 and 4e-6 from rounding alone, and 1e-3 from a gradient that is wrong by 1 %.
 TOLERANCES: Final[Mapping[str, float]] = {"float64": 1e-11, "float32": 1e-4}
 ENGINES: Final[tuple[str, ...]] = tuple(name for name in get_args(EngineName) if name != "loop")
 
-_FLAT: Final[Row] = (3,)
-_SERIES: Final[Row] = (2, 12)
-_IMAGE: Final[Row] = (2, 6, 6)
+_FLAT: Final[RowShape] = (3,)
+_SERIES: Final[RowShape] = (2, 12)
+_IMAGE: Final[RowShape] = (2, 6, 6)
 _CLASSES: Final = 3
 _ROWS: Final = 45  # batches of 16, 16 and 13: the last one is short
 _SHARED: Final[Mapping[str, object]] = {
-    "activation": "tanh",  # no gradient of it vanishes, so that a rule which divides by the gradient's size magnifies no rounding
+    "activation": "tanh",  # its gradient is never 0, so a rule that divides by the gradient's size does not magnify rounding
     "batch_size": 16,
     "epochs": 2,
     "validation": 0,
     "test": 0,
 }
-# Large enough that a term wrong by 1 % moves a weight by more than the tolerance.
+# Large enough that a term wrong by 1 % changes a weight by more than the tolerance.
 _RATES: Final[Mapping[str, tuple[float, ...]]] = {"model": (0.1, 0.3), "optimizer": (0.01, 0.03)}
 _SEEDS: Final = (0, 1)
 _TRIED_ROWS: Final = 5
 
-# Of every family what its layers can be, as small as it may be; biases before a batch norm have no gradient but rounding.
-SMALL_MODELS: Final[Mapping[str, Sequence[tuple[str, Row]]]] = {
+# For every family, every kind of layer that it can have, as small as possible. No biases before batch norm: their gradient is only
+# rounding.
+SMALL_MODELS: Final[Mapping[str, Sequence[tuple[str, RowShape]]]] = {
     "linear": [("linear", _FLAT)],
     "mlp": [
         ("mlp:hidden=7x5", _FLAT),
@@ -83,8 +84,8 @@ SMALL_MODELS: Final[Mapping[str, Sequence[tuple[str, Row]]]] = {
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One thing that is checked: a few runs that differ in rate and seed.
+class EngineCase:
+    """One case to check: a few runs that differ in learning rate and seed.
 
     Attributes:
         about: `model` or `optimizer`.
@@ -96,21 +97,21 @@ class Subject:
     about: str
     name: str
     settings: Mapping[str, object]
-    row: Row
+    row: RowShape
 
 
 @dataclass(frozen=True)
-class Check:
-    """What a check found.
+class EngineCheck:
+    """The result of the check of one engine in one case.
 
     Attributes:
-        verdict: `ok`, `wrong`, or `not batched` where the engine says beforehand that it can't take such a network.
-        difference: the largest, relative to the largest entry of its tensor; NaN where nothing came of it.
-        tolerance: what rounding may make of it.
-        where: the tensor or curve that differs most, or why nothing came of it.
+        verdict: `ok`, `wrong`, or `not batched` if the engine reports in advance that it does not support the network.
+        difference: the largest one, relative to the largest entry of its tensor; NaN if nothing was compared.
+        tolerance: the largest difference that rounding may cause.
+        where: the tensor or curve that differs most, or why nothing was compared.
     """
 
-    subject: Subject
+    case: EngineCase
     engine: str
     dtype: str
     verdict: str
@@ -119,48 +120,54 @@ class Check:
     where: str
 
 
-def subjects() -> Iterator[Subject]:
+def engine_cases() -> Iterator[EngineCase]:
     """Every family of models with plain SGD, every optimizer with one small network."""
     for name in MODELS:
         for model, row in SMALL_MODELS[name]:
-            yield Subject("model", model, {"model": model}, row)
+            yield EngineCase("model", model, {"model": model}, row)
     for name in OPTIMIZERS:
-        yield Subject("optimizer", name, {"model": "mlp:hidden=7x5", "optimizer": name}, _FLAT)
+        yield EngineCase("optimizer", name, {"model": "mlp:hidden=7x5", "optimizer": name}, _FLAT)
 
 
-def checks(
-    device: torch.device, dtypes: Sequence[str] = tuple(TOLERANCES), of: Iterable[Subject] | None = None
-) -> Iterator[Check]:
-    """A check of each subject (all, unless named) by each engine in each floating-point type, as they are done."""
+def engine_checks(
+    device: torch.device, dtypes: Sequence[str] = tuple(TOLERANCES), of: Iterable[EngineCase] | None = None
+) -> Iterator[EngineCheck]:
+    """The check of each case by each engine in each floating-point type, one after the other.
+
+    Args:
+        of: the cases; all of them if None.
+    """
     machine = Machine(device, threads=1)
-    for subject, dtype in product(subjects() if of is None else of, dtypes):
-        dataset = _rows_of(subject)
-        runs = _runs(subject, dataset, dtype)
-        # Convolutions of cuDNN round to ten bits unless they are told not to.
+    for case, dtype in product(engine_cases() if of is None else of, dtypes):
+        dataset = _dataset_of(case)
+        runs = _runs(case, dataset, dtype)
+        # Convolutions in cuDNN round to ten bits unless TF32 is switched off.
         with torch.backends.cudnn.flags(allow_tf32=False):
-            reference = _trained(runs, "loop", dataset, machine)
+            reference = _train(runs, "loop", dataset, machine)
             for engine in ENGINES:
-                verdict, difference, where = _found(runs, engine, dataset, machine, reference)
-                yield Check(subject, engine, dtype, verdict, difference, TOLERANCES[dtype], where)
+                verdict, difference, where = _verdict_on(runs, engine, dataset, machine, reference)
+                yield EngineCheck(case, engine, dtype, verdict, difference, TOLERANCES[dtype], where)
 
 
-def _found(
+def _verdict_on(
     runs: Sequence[Run], engine: str, dataset: Dataset, machine: Machine, reference: Sequence[Fitted]
 ) -> tuple[str, float, str]:
-    """The verdict on an engine, the largest difference, and where it is."""
+    """The verdict on an engine, the largest difference, and its place."""
     obstacle = _obstacle(runs, engine, dataset)
     if obstacle is not None:
         return "not batched", math.nan, obstacle
     try:
-        found = _trained(runs, engine, dataset, machine)
-    except RuntimeError as error:  # what PyTorch can't do on this device is a finding, not an end
+        found = _train(runs, engine, dataset, machine)
+    except (
+        RuntimeError
+    ) as error:  # an operation that PyTorch can't do on this device is a result, not the end of the checks
         return "wrong", math.nan, str(error).partition("\n")[0]
     where, difference = largest_difference(found, reference)
     return "ok" if difference <= TOLERANCES[runs[0].settings.dtype] else "wrong", difference, where
 
 
 def _obstacle(runs: Sequence[Run], engine: str, dataset: Dataset) -> str | None:
-    """Why an engine does not take the network of these runs; None where it does."""
+    """The reason why an engine does not support the network of these runs; None if it does."""
     sources = Sources(dataset)
     program = program_of(runs[0], sources.shape(runs[0]))
     if engine == "native":
@@ -171,7 +178,7 @@ def _obstacle(runs: Sequence[Run], engine: str, dataset: Dataset) -> str | None:
 
 
 def largest_difference(found: Sequence[Fitted], wanted: Sequence[Fitted]) -> tuple[str, float]:
-    """Where runs trained twice differ most, relative to the largest entry of that tensor or curve; and by how much."""
+    """The tensor or curve in which runs trained twice differ most, and the difference relative to its largest entry."""
     each = [pair for one, other in zip(found, wanted, strict=True) for pair in _differences(one, other)]
     return max(each, key=lambda pair: math.inf if math.isnan(pair[1]) else pair[1])
 
@@ -180,7 +187,7 @@ def _differences(found: Fitted, wanted: Fitted) -> Iterator[tuple[str, float]]:
     assert found.weights is not None
     assert wanted.weights is not None
     for name, value in found.weights.items():
-        # A running mean may be 0 but for rounding; its scale is that of normalised units.
+        # A running mean may be 0 except for rounding; its scale is that of normalised units.
         least = 1.0 if "running" in name else 0.0
         yield name, _relative(value.double(), wanted.weights[name].double(), least)
     for name in ("batch_loss", "train_loss"):
@@ -195,27 +202,27 @@ def _relative(found: torch.Tensor, wanted: torch.Tensor, least: float) -> float:
     return (found - wanted).abs().max().item() / (scale or 1.0)
 
 
-def _rows_of(subject: Subject) -> Dataset:
-    """Random rows of the subject's shape, and classes that depend on them; or themselves as targets, for a model that reconstructs."""
+def _dataset_of(case: EngineCase) -> Dataset:
+    """Random rows of the case's shape, and classes that depend on them; for a model that reconstructs, the rows are the targets."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((_ROWS, math.prod(subject.row)))
+    x = rng.standard_normal((_ROWS, math.prod(case.row)))
     y = (x @ rng.standard_normal((x.shape[1], _CLASSES))).argmax(1)
-    dataset = dataset_from_arrays(x, y, "multiclass", row_shape=subject.row)
-    model = model_named(parse_spec(str(subject.settings["model"]), what=mention("model")))
+    dataset = dataset_from_arrays(x, y, "multiclass", row_shape=case.row)
+    model = model_named(parse_spec(str(case.settings["model"]), what=mention("model")))
     return reconstruction_dataset(dataset) if model.reconstructs else dataset
 
 
-def _runs(subject: Subject, dataset: Dataset, dtype: str) -> list[Run]:
-    settings = complete_settings(RunSettings.from_values({**_SHARED, **subject.settings, "dtype": dtype}))
+def _runs(case: EngineCase, dataset: Dataset, dtype: str) -> list[Run]:
+    settings = complete_settings(RunSettings.from_values({**_SHARED, **case.settings, "dtype": dtype}))
     settings = settings_for_data(settings, dataset)
     return [
         Run(f"{lr!r}|{seed}", repr(lr), seed, settings.model_copy(update={"lr": lr}))
         for seed in _SEEDS
-        for lr in _RATES[subject.about]
+        for lr in _RATES[case.about]
     ]
 
 
-def _trained(runs: Sequence[Run], engine: str, dataset: Dataset, machine: Machine) -> list[Fitted]:
+def _train(runs: Sequence[Run], engine: str, dataset: Dataset, machine: Machine) -> list[Fitted]:
     asked = [replace(run, settings=run.settings.model_copy(update={"engine": engine})) for run in runs]
     finished: list[Fitted] = []
     execute(asked, Sources(dataset), machine, Hooks(finished.extend, keep_weights=True))

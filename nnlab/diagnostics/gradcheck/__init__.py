@@ -1,1 +1,1 @@
-"""Are these gradients right? Subjects, differences, causes."""
+"""Gradient checks: subjects, differences and the likely causes of a wrong gradient."""

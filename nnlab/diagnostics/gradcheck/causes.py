@@ -1,8 +1,8 @@
-"""What bug makes a wrong gradient: the gradient given, regressed on what it should be.
+"""The likely bug behind a wrong gradient, from a regression of the given gradient on the right one.
 
-Each hypothesis says that the gradient given, a, is some simple change of the numeric one, n: a multiple, a rearrangement,
-a sum broadcast back, the same outside one slice, or n with one term's share changed. The first that explains every
-entry to the accuracy of the differences is the answer; none is guessed where none fits.
+Each hypothesis says that the given gradient, a, is some simple change of the numeric one, n: a multiple, a rearrangement,
+a sum broadcast back, the same outside one slice, or n with the share of one term changed. The first hypothesis that explains
+every entry to the accuracy of the differences is the answer; if none fits, nothing is guessed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nnlab.core.spelling import mention
 
-Kind = Literal[
+CauseKind = Literal[
     "factor",
     "sign",
     "mean against sum",
@@ -39,33 +39,33 @@ Kind = Literal[
     "unknown",
 ]
 
-# Differences are good to about 1e-9; a planted 1.0001 must not pass for 1.
+# Differences are accurate to about 1e-9; a planted factor of 1.0001 must not pass for 1.
 _FIT: Final = 1e-5
 _NAMED: Final = 1e-4
 
 
 @dataclass(frozen=True)
 class Cause:
-    """The likely bug: its kind, and a sentence."""
+    """The likely bug: its kind, and a sentence that describes it."""
 
-    kind: Kind
+    kind: CauseKind
     text: str
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """All that is known of one tensor's gradient.
+class GradientEvidence:
+    """Everything that is known about the gradient by one tensor.
 
     Attributes:
-        analytic: the gradient given, of the tensor's shape.
-        numeric: from differences; nan where an entry was not asked.
-        wrong: which entries are wrong.
+        analytic: the given gradient, of the tensor's shape.
+        numeric: from differences; nan in entries that were not compared.
+        wrong: a mask of the wrong entries.
         floor: the absolute error of `numeric`.
-        again: the gradient of a second, equal call.
+        again: the gradient from a second, equal call.
         value: the tensor itself.
-        sizes: what a number N could be the size of.
-        upstream: the upstream gradient of a single output; 0 where there are several.
-        terms: finds changed terms among the function's own; asked last, for it evaluates the function again.
+        sizes: the sizes that a factor may come from, with their names.
+        upstream: the upstream gradient of a single output; 0 if there are several.
+        terms: finds a changed term of the function's own; called last, because it evaluates the function again.
     """
 
     analytic: Tensor
@@ -79,17 +79,27 @@ class Evidence:
     terms: Callable[[], Cause | None]
 
 
-def likely_cause(evidence: Evidence) -> Cause:
+def likely_cause(evidence: GradientEvidence) -> Cause:
     """The first hypothesis that explains the evidence."""
-    hypotheses = (_edge, _not_finite, _noise, _flat, _multiple, _rearranged, _broadcast, _slice, _added)
+    hypotheses = (
+        _domain_edge,
+        _non_finite_values,
+        _noise,
+        _flat_function,
+        _multiple,
+        _rearrangement,
+        _broadcast,
+        _slice,
+        _added_term,
+    )
     for hypothesis in hypotheses:
         cause = hypothesis(evidence)
         if cause is not None:
             return cause
-    return evidence.terms() or _unknown(evidence)
+    return evidence.terms() or _unknown_cause(evidence)
 
 
-def _edge(e: Evidence) -> Cause | None:
+def _domain_edge(e: GradientEvidence) -> Cause | None:
     if e.numeric[e.wrong].isfinite().all():
         return None
     return Cause(
@@ -97,32 +107,31 @@ def _edge(e: Evidence) -> Cause | None:
     )
 
 
-def _not_finite(e: Evidence) -> Cause | None:
+def _non_finite_values(e: GradientEvidence) -> Cause | None:
     if e.analytic.isfinite().all():
         return None
     return Cause("not finite", "nan or inf where the slope is finite")
 
 
-def _noise(e: Evidence) -> Cause | None:
+def _noise(e: GradientEvidence) -> Cause | None:
     changed = (e.again - e.analytic).abs()
     if not bool((changed > 1e-9 * e.analytic.abs() + e.floor).any()):
         return None
     return Cause("noise", f"noise: two equal calls differ by up to {float(changed.max()):.3g}")
 
 
-def _flat(e: Evidence) -> Cause | None:
+def _flat_function(e: GradientEvidence) -> Cause | None:
     if bool((e.numeric.abs() > 10 * e.floor).any()):
         return None
     return Cause("flat", "the function is flat here and the gradient is not (a straight-through estimate?)")
 
 
-def _multiple(e: Evidence) -> Cause | None:
+def _multiple(e: GradientEvidence) -> Cause | None:
     known = ~e.numeric.isnan()
     factor = ratio(e.analytic[known], e.numeric[known], e.floor)
     if factor is None:
         return None
-    # One number can be any multiple of another: only those that a bug would make are named with so little to go by.
-    if e.upstream and _near(factor * e.upstream, 1) and not _near(abs(factor), 1):
+    if e.upstream and _is_near(factor * e.upstream, 1) and not _is_near(abs(factor), 1):
         return Cause(
             "upstream ignored", "the upstream gradient (grad_output) is ignored: it is the gradient of a plain sum"
         )
@@ -130,26 +139,26 @@ def _multiple(e: Evidence) -> Cause | None:
 
 
 def named_factor(factor: float, sizes: Mapping[int, str]) -> Cause:
-    """What a gradient that is `factor` times the right one most likely suffers from."""
+    """The likely cause of a gradient that is `factor` times the right one."""
     if abs(factor) < _NAMED:
         return Cause("detached", "detached: zero, as if no gradient flowed back here")
-    if _near(factor, -1):
+    if _is_near(factor, -1):
         return Cause("sign", "sign flipped")
     sign = "sign flipped and " if factor < 0 else ""
     size = abs(factor)
     for simple, text in ((2.0, "2"), (0.5, "1/2")):
-        if _near(size, simple):
+        if _is_near(size, simple):
             return Cause("sign" if sign else "factor", f"{sign}factor {text}")
     for count, what in sizes.items():
-        if _near(size, count):
+        if _is_near(size, count):
             return Cause("mean against sum", f"{sign}factor {count} = {what}: summed where the mean is due")
-        if _near(size * count, 1):
+        if _is_near(size * count, 1):
             return Cause("mean against sum", f"{sign}factor 1/{count} ({what}): averaged where the sum is due")
     return Cause("sign" if sign else "factor", f"{sign}factor {size:.6g}")
 
 
 def ratio(given: Tensor, wanted: Tensor, floor: float) -> float | None:
-    """c where given = c wanted in every entry, to the differences' accuracy; None where no c does."""
+    """The number c for which given = c wanted in every entry, to the accuracy of the differences; None if there is none."""
     square = float((wanted * wanted).sum())
     if square <= len(wanted.flatten()) * (10 * floor) ** 2:
         return None
@@ -161,23 +170,23 @@ def ratio(given: Tensor, wanted: Tensor, floor: float) -> float | None:
     return c if rest <= allowed else None
 
 
-def _near(number: float, wanted: float) -> bool:
+def _is_near(number: float, wanted: float) -> bool:
     return abs(number - wanted) <= _NAMED * abs(wanted)
 
 
-def _rearranged(e: Evidence) -> Cause | None:
+def _rearrangement(e: GradientEvidence) -> Cause | None:
     if e.numeric.isnan().any() or e.numeric.numel() < 2:
         return None
     for kind, what, candidate in _arrangements(e.numeric):
         factor = ratio(e.analytic, candidate, e.floor)
         if factor is not None:
-            also = "" if _near(factor, 1) else f" and {named_factor(factor, e.sizes).text}"
+            also = "" if _is_near(factor, 1) else f" and {named_factor(factor, e.sizes).text}"
             return Cause(kind, what + also)
-    return _permuted(e)
+    return _permutation(e)
 
 
-def _arrangements(n: Tensor) -> Iterator[tuple[Kind, str, Tensor]]:
-    """Every transposition, flip and row-major misreading of `n`, with its name."""
+def _arrangements(n: Tensor) -> Iterator[tuple[CauseKind, str, Tensor]]:
+    """Every transpose, flip, shift and row-major misreading of `n`, with its kind and its description."""
     dims = range(n.ndim)
     for order in itertools.permutations(dims):
         moved = n.permute(order)
@@ -203,8 +212,8 @@ def _arrangements(n: Tensor) -> Iterator[tuple[Kind, str, Tensor]]:
             yield "rearranged", f"shifted by {shift} along dimension {dim}", n.roll(shift, dim)
 
 
-def _permuted(e: Evidence) -> Cause | None:
-    """The right values in other places; asked of enough entries that chance can't do it."""
+def _permutation(e: GradientEvidence) -> Cause | None:
+    """The right values in other places; only for enough entries that this can't happen by chance."""
     if e.numeric.numel() < 4:
         return None
     same = (e.analytic.flatten().sort().values - e.numeric.flatten().sort().values).norm()
@@ -213,7 +222,7 @@ def _permuted(e: Evidence) -> Cause | None:
     return Cause("rearranged", "the right values in the wrong places")
 
 
-def _broadcast(e: Evidence) -> Cause | None:
+def _broadcast(e: GradientEvidence) -> Cause | None:
     if e.numeric.isnan().any():
         return None
     dims = [dim for dim in range(e.numeric.ndim) if e.numeric.shape[dim] > 1]
@@ -222,35 +231,35 @@ def _broadcast(e: Evidence) -> Cause | None:
             summed = e.numeric.sum(over, keepdim=True).expand_as(e.numeric)
             factor = ratio(e.analytic, summed, e.floor)
             entries = math.prod(e.numeric.shape[dim] for dim in over)
-            if factor is not None and (_near(factor, 1) or _near(factor * entries, 1)):
-                what = "sum" if _near(factor, 1) else "mean"
+            if factor is not None and (_is_near(factor, 1) or _is_near(factor * entries, 1)):
+                what = "sum" if _is_near(factor, 1) else "mean"
                 where = ", ".join(map(str, over))
                 return Cause("broadcast sum", f"broadcast {what}: every entry is the {what} over dimension {where}")
     return None
 
 
-def _slice(e: Evidence) -> Cause | None:
-    """One block is wrong and the rest right: which, and what is wrong inside it."""
+def _slice(e: GradientEvidence) -> Cause | None:
+    """One wrong block in a gradient that is right elsewhere: its place, and the change inside it."""
     informative = (e.numeric.abs() > 100 * e.floor) | e.wrong
-    places = [_along(e.wrong, dim) for dim in range(e.wrong.ndim)]
+    places = [_indices_along(e.wrong, dim) for dim in range(e.wrong.ndim)]
     block = torch.zeros_like(e.wrong)
     block[torch.meshgrid(*places, indexing="ij") if places else ()] = True
     if not bool((informative & ~block).any()) or bool((informative & block & ~e.wrong).any()):
         return None
-    where = ", ".join(_indices(place, size) for place, size in zip(places, e.wrong.shape, strict=True))
+    where = ", ".join(_index_text(place, size) for place, size in zip(places, e.wrong.shape, strict=True))
     inside = ratio(e.analytic[e.wrong], e.numeric[e.wrong], e.floor)
     what = "wrong" if inside is None else named_factor(inside, e.sizes).text
     noun = "entry" if int(e.wrong.sum()) == 1 else "slice"
     return Cause("slice", f"one wrong {noun} [{where}]: {what}")
 
 
-def _along(wrong: Tensor, dim: int) -> Tensor:
-    """The indices along `dim` at which anything is wrong."""
+def _indices_along(wrong: Tensor, dim: int) -> Tensor:
+    """The indices along `dim` at which any entry is wrong."""
     others = [other for other in range(wrong.ndim) if other != dim]
     return (wrong.any(dim=others) if others else wrong).nonzero().flatten()
 
 
-def _indices(place: Tensor, size: int) -> str:
+def _index_text(place: Tensor, size: int) -> str:
     first, last = int(place[0]), int(place[-1])
     if len(place) == size:
         return ":"
@@ -261,8 +270,8 @@ def _indices(place: Tensor, size: int) -> str:
     return "{" + " ".join(str(int(index)) for index in place[:8]) + (" ..." if len(place) > 8 else "") + "}"
 
 
-def _added(e: Evidence) -> Cause | None:
-    """A term that the function does not have, such as a weight decay."""
+def _added_term(e: GradientEvidence) -> Cause | None:
+    """An added term that the function does not have, such as weight decay."""
     if e.numeric.isnan().any() or e.numeric.numel() < 4:
         return None
     rest = e.analytic - e.numeric
@@ -275,12 +284,12 @@ def _added(e: Evidence) -> Cause | None:
         factor = ratio(rest, term, e.floor)
         if factor is not None and factor:
             verb = "missing" if factor < 0 else "added"
-            kind: Kind = "missing term" if factor < 0 else "term"
+            kind: CauseKind = "missing term" if factor < 0 else "term"
             return Cause(kind, f"a term {verb}: {abs(factor):.6g} times {what}")
     return None
 
 
-def _unknown(e: Evidence) -> Cause:
+def _unknown_cause(e: GradientEvidence) -> Cause:
     known = ~e.numeric.isnan()
     a, n = e.analytic[known], e.numeric[known]
     cosine = float((a * n).sum()) / max(float(a.norm() * n.norm()), 1e-300)

@@ -1,4 +1,4 @@
-"""How a gradient is checked, and what is said of it: the rows of gradcheck.csv. Knows no torch."""
+"""The method of a gradient check, and its result: the rows of gradcheck.csv. Without torch."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from typing import Final, Literal
 from nnlab.core.errors import UsageError, unknown_name
 from nnlab.core.spelling import mention
 
-Verdict = Literal["ok", "kink", "wrong"]
+GradientVerdict = Literal["ok", "kink", "wrong"]
 
 CHECKS: Final = ("reverse", "forward", "second", "undefined", "batched")
 DTYPES: Final = ("float64", "float32", "bfloat16", "float16")
-# A power of two near eps^(1/4.4): the h^4 that Richardson leaves and the rounding of f, eps / h, are both about 1e-12.
+# A power of two near eps^(1/4.4): the h^4 term that Richardson leaves and the rounding of f, eps / h, are both about 1e-12.
 STEP: Final = 2.0**-12
-# Differences in float64 are good to 1e-9 or better on anything that a network computes; a bug is off by far more.
+# Differences in float64 are accurate to 1e-9 or better on anything that a network computes; a bug changes far more.
 TOLERANCE: Final = 1e-6
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a gradient is checked.
+    """The method of a gradient check.
 
     Attributes:
         checks: of CHECKS: reverse mode, forward mode, second order, undefined and batched upstream gradients.
-        step: relative step of the differences; each entry's is this times its size, at least the tensor's typical one.
-        sample: how many entries of every tensor; None for all. The rest is then asked along random directions.
-        directions: how many.
+        step: relative step of the differences. The step of an entry is this times the entry's size, or times the tensor's root mean
+            square if that is larger.
+        sample: the number of entries compared in every tensor; None for all. Random directions then check the other entries.
+        directions: the number of these directions.
         dtype: the precision under test; the reference is float64 on the CPU.
-        device: where that gradient is computed.
+        device: where the gradient under test is computed.
         tolerance: relative, in float64.
-        seed: of the weights, the sample, the directions and a stochastic layer's draws.
+        seed: for the weights, the sample, the directions and the draws of a stochastic layer.
     """
 
     checks: tuple[str, ...] = ("reverse",)
@@ -46,7 +47,7 @@ class Method:
     def __post_init__(self) -> None:
         for check in self.checks:
             if check not in CHECKS:
-                raise unknown_name("check", check, CHECKS)
+                raise unknown_name(mention("checks"), check, CHECKS)
         if self.dtype not in DTYPES:
             raise unknown_name(mention("dtype"), self.dtype, DTYPES)
         if not 0 < self.step < 1:
@@ -56,22 +57,22 @@ class Method:
 
     @property
     def is_low(self) -> bool:
-        """Whether the gradient under test is another than float64's on the CPU."""
+        """True if the gradient under test is computed in a precision other than float64, or not on the CPU."""
         return self.dtype != "float64" or self.device != "cpu"
 
 
 @dataclass(frozen=True)
 class GradientRow:
-    """What was found of one tensor by one check: a row of gradcheck.csv.
+    """The result of one check of one tensor: a row of gradcheck.csv.
 
     Attributes:
         shape: `4x3`; empty for a scalar.
-        entries: how many were compared.
+        entries: the number of entries, or of directions, compared.
         max_abs_error: the largest |analytic - numeric|.
         max_rel_error: the largest |analytic - numeric| / max(|analytic|, |numeric|, floor).
-        tolerance: what max_rel_error may be.
-        worst_index: `2,1`; for a complex tensor followed by `real` or `imag`.
-        analytic: the gradient given there; numeric: from differences.
+        tolerance: the largest max_rel_error allowed.
+        worst_index: `2,1`; for a complex tensor followed by `real` or `imag`; empty for directions.
+        analytic: the given gradient in the worst entry; numeric: from differences.
         cause: the likely bug, or why a kink passes.
     """
 
@@ -86,19 +87,19 @@ class GradientRow:
     worst_index: str
     analytic: float
     numeric: float
-    verdict: Verdict
+    verdict: GradientVerdict
     cause: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """The result of the checks of one subject.
 
     Attributes:
         rows: one for each check and tensor.
-        kinds: the kind of cause of every wrong row, by (check, parameter).
+        kinds: the kind of cause of every row whose cause was found, by (check, parameter).
         evaluation: how the differences were evaluated: `vmap` or `loop`.
-        noise: how far rounding moves the function, absolutely.
+        noise: the absolute change of the function by rounding.
     """
 
     subject: str
@@ -109,7 +110,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if no gradient is wrong."""
         return not self.wrong
 
     @property
@@ -122,16 +123,16 @@ class Report:
         return next(row for row in self.rows if (row.parameter, row.check) == (parameter, check))
 
     def text(self) -> str:
-        """The report in words: every wrong tensor with its worst entry and the likely cause, or that nothing is wrong."""
+        """The report in words: every wrong tensor with its worst entry and the likely cause, or one line if all are right."""
         if self.ok:
             return f"{self.subject}: every gradient is right ({len(self.rows)} checked)."
         return "\n".join(
-            [f"{self.subject}: {len(self.wrong)} of {len(self.rows)} gradients are wrong.", *map(described, self.wrong)]
+            [f"{self.subject}: {len(self.wrong)} of {len(self.rows)} gradients are wrong.", *map(row_text, self.wrong)]
         )
 
 
-def described(row: GradientRow) -> str:
-    """One row in words: where, how far off, and why."""
+def row_text(row: GradientRow) -> str:
+    """One row in words: the place, the error and the cause."""
     if not row.parameter:
         return f"  {row.check}: {row.cause}"
     place = f"{row.parameter}[{row.worst_index}]" if row.worst_index else row.parameter

@@ -1,7 +1,7 @@
-"""Everything in the catalogue, and PyTorch's own layers, as subjects of a gradient check.
+"""Everything in the catalogue except models, and PyTorch's own layers, as subjects of a gradient check.
 
-Points are normal draws with the places beside them where activations and losses have their kinks: 0, 1, 3, a residual of
-nothing. Slopes and gradients that the catalogue writes by hand are subjects of their own (`relu slope`, `l1 gradient`).
+Points are normal draws, and beside them the points where activations and losses have kinks: 0, 1, 3, a residual of 0.
+The catalogue's hand-written slopes and gradients are subjects of their own (`relu slope`, `l1 gradient`).
 
 C scores of a row, B rows.
 """
@@ -20,7 +20,7 @@ from nnlab.catalog.entry import keys
 from nnlab.catalog.links import LINKS
 from nnlab.catalog.losses import LOSSES, Loss
 from nnlab.core.rng import stream
-from nnlab.diagnostics.gradcheck.subjects import Subject, Tensors, of_module
+from nnlab.diagnostics.gradcheck.subjects import Subject, Tensors, module_subject
 
 _KINKS: Final = (-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0)
 _CLASSES: Final = 4
@@ -28,71 +28,73 @@ _ROWS: Final = 6
 
 
 def activation_subjects() -> Iterator[Subject]:
-    """Every activation, and every slope written by hand, at normal draws and at its kinks."""
-    z = torch.cat([_normal(24), torch.tensor(_KINKS, dtype=torch.float64)])
+    """Every activation, and every hand-written slope, at normal draws and at kinks."""
+    z = torch.cat([_normal_draws(24), torch.tensor(_KINKS, dtype=torch.float64)])
     for name, row in ACTIVATIONS.items():
         function = partial(row.function, **_defaults(row.function))
-        yield Subject(f"activation {name}", partial(_applied, function, "z"), {"z": z})
-        yield Subject(f"activation {name} slope", partial(_applied, function, "z"), {"z": z}, {}, _by_slope(row))
+        yield Subject(f"activation {name}", partial(_apply, function, "z"), {"z": z})
+        yield Subject(f"activation {name} slope", partial(_apply, function, "z"), {"z": z}, {}, _slope_backward(row))
 
 
 def loss_subjects() -> Iterator[Subject]:
-    """Every loss of every task it serves, and every gradient written by hand."""
+    """Every loss for every task that it serves, and every hand-written gradient."""
     for name, row in LOSSES.items():
         for task, outputs in row.outputs.items():
             count = 1 if outputs == "one" else _CLASSES
-            scores, targets = _scored(task, count, raw=row.raw_targets)
+            scores, targets = _scores_and_targets(task, count, raw=row.raw_targets)
             function = partial(row.function, **_defaults(row.function))
-            call = partial(_lost, function)
+            call = partial(_loss_of, function)
             yield Subject(f"loss {name} ({task})", call, {"scores": scores}, {"targets": targets})
             if row.gradient is not None:
                 yield Subject(
-                    f"loss {name} gradient ({task})", call, {"scores": scores}, {"targets": targets}, _by_gradient(row)
+                    f"loss {name} gradient ({task})",
+                    call,
+                    {"scores": scores},
+                    {"targets": targets},
+                    _gradient_backward(row),
                 )
 
 
 def link_subjects() -> Iterator[Subject]:
-    """Every link, for one score and for several."""
+    """Every link function, for one score and for several."""
     for name, link in LINKS.items():
         for count in (1, _CLASSES):
-            scores = _normal(count, _ROWS)
-            yield Subject(
-                f"link {name} ({count} scores)", partial(_applied, link.function, "scores"), {"scores": scores}
-            )
+            scores = _normal_draws(count, _ROWS)
+            yield Subject(f"link {name} ({count} scores)", partial(_apply, link.function, "scores"), {"scores": scores})
 
 
 def layer_subjects() -> Iterator[Subject]:
-    """PyTorch's own layers: parameters and inputs."""
-    for name, (make, shape) in LAYERS.items():
+    """PyTorch's own layers, as functions of their parameters and inputs."""
+    for name, (make, shape) in TORCH_LAYERS.items():
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # a layer takes no generator
+            torch.manual_seed(0)  # layers accept no generator
             module = make().double()
-        yield of_module(_First(module), [_normal(*shape)], name=f"layer {name}")
+        yield module_subject(_FirstOutput(module), [_normal_draws(*shape)], name=f"layer {name}")
 
 
 def catalogue_subjects() -> Iterator[Subject]:
-    """All of the above."""
+    """Activations, losses, links and layers."""
     yield from activation_subjects()
     yield from loss_subjects()
     yield from link_subjects()
     yield from layer_subjects()
 
 
-class _First(nn.Module):
-    """A module that gives a tuple (a recurrent layer, an attention), cut down to its first output."""
+class _FirstOutput(nn.Module):
+    """The first output of a module that returns a tuple (a recurrent layer, attention)."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
-        """The module's output, or the first of several."""
+        """The module's output, or the first one of several."""
         output = self.inner(x, x, x) if isinstance(self.inner, nn.MultiheadAttention) else self.inner(x)
         result: Tensor = output[0] if isinstance(output, tuple) else output
         return result
 
 
-LAYERS: Final[Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
+TORCH_LAYERS: Final[Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
     "Linear": (lambda: nn.Linear(5, 3), (4, 5)),
     "Conv1d": (lambda: nn.Conv1d(2, 3, 3, stride=2, padding=1), (2, 2, 9)),
     "Conv2d": (lambda: nn.Conv2d(2, 3, 3), (2, 2, 5, 5)),
@@ -113,15 +115,15 @@ LAYERS: Final[Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]]] = {
 }
 
 
-def _applied(function: Callable[[Tensor], Tensor], argument: str, tensors: Tensors) -> Tensor:
+def _apply(function: Callable[[Tensor], Tensor], argument: str, tensors: Tensors) -> Tensor:
     return function(tensors[argument])
 
 
-def _lost(function: Callable[[Tensor, Tensor], Tensor], tensors: Tensors) -> Tensor:
+def _loss_of(function: Callable[[Tensor, Tensor], Tensor], tensors: Tensors) -> Tensor:
     return function(tensors["scores"], tensors["targets"])
 
 
-def _by_slope(row: Activation) -> Callable[[Tensors, Tensor], Mapping[str, Tensor]]:
+def _slope_backward(row: Activation) -> Callable[[Tensors, Tensor], Mapping[str, Tensor]]:
     values = _defaults(row.function)
 
     def backward(tensors: Tensors, upstream: Tensor) -> Mapping[str, Tensor]:
@@ -132,7 +134,7 @@ def _by_slope(row: Activation) -> Callable[[Tensors, Tensor], Mapping[str, Tenso
     return backward
 
 
-def _by_gradient(row: Loss) -> Callable[[Tensors, Tensor], Mapping[str, Tensor]]:
+def _gradient_backward(row: Loss) -> Callable[[Tensors, Tensor], Mapping[str, Tensor]]:
     values = _defaults(row.function)
     assert row.gradient is not None
     gradient = row.gradient
@@ -147,13 +149,13 @@ def _defaults(function: Callable[..., object]) -> dict[str, object]:
     return {name: key.default for name, key in keys(function).items()}
 
 
-def _normal(*shape: int) -> Tensor:
+def _normal_draws(*shape: int) -> Tensor:
     return torch.randn(shape, generator=stream(len(shape), "init"), dtype=torch.float64)
 
 
-def _scored(task: str, count: int, *, raw: bool) -> tuple[Tensor, Tensor]:
-    """Scores [C, B] and targets [B], or [C, B]; where targets are numbers the first score is exactly its target."""
-    scores = _normal(count, _ROWS)
+def _scores_and_targets(task: str, count: int, *, raw: bool) -> tuple[Tensor, Tensor]:
+    """Scores [C, B], and targets [B] or [C, B]. Of targets that are numbers, the first one equals its score."""
+    scores = _normal_draws(count, _ROWS)
     if task == "multiclass":
         return scores, torch.arange(_ROWS) % _CLASSES
     if task == "binary":
@@ -162,7 +164,7 @@ def _scored(task: str, count: int, *, raw: bool) -> tuple[Tensor, Tensor]:
         targets = scores.flip(-1)
         targets[0, 0] = scores[0, 0]
         return scores, targets
-    targets = torch.arange(_ROWS, dtype=torch.float64) if raw else _normal(_ROWS)
+    targets = torch.arange(_ROWS, dtype=torch.float64) if raw else _normal_draws(_ROWS)
     if not raw:
         scores[0, 0] = targets[0]
     return scores, targets

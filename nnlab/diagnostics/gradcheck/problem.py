@@ -1,10 +1,10 @@
-"""A subject made ready for checking: real, float64, flat, weighted, and fixed where it draws at random.
+"""A subject in the form in which it is checked: real, float64, flat, weighted, and with its random draws fixed.
 
-Complex tensors are seen as pairs of reals; the gradient of a real L by a complex z is then dL/d(Re z) + i dL/d(Im z), PyTorch's
+Complex tensors become pairs of reals; the gradient of a real L by a complex z is then dL/d(Re z) + i dL/d(Im z), PyTorch's
 own convention. Outputs of any shape are weighted and summed, L = w . f, with fixed random weights: the gradient of L is
-the transposed Jacobian times w, entry by entry of the inputs, so an error in a single entry of the Jacobian moves one
-entry of it. (Weighting the inputs as well, as a fast check does, hides it among the others.) Weights have sizes
-from 0.5 to 1.5: none hides an output, and none is 1, so a backward that forgets its upstream gradient shows.
+the transposed Jacobian times w, entry by entry of the inputs, so an error in a single entry of the Jacobian changes one
+entry of the gradient. (Weighting the inputs as well, as a fast check does, hides it among the others.) Weights have sizes
+from 0.5 to 1.5: none hides an output, and none is 1, so a backward pass that ignores its upstream gradient is found.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from nnlab.core.errors import UsageError
 from nnlab.core.rng import stream, stream_seed
 from nnlab.core.spelling import mention
-from nnlab.diagnostics.gradcheck.differences import FOREIGN_ERRORS, Evaluator, Outputs, evaluator
+from nnlab.diagnostics.gradcheck.differences import FOREIGN_ERRORS, Evaluator, OutputFunction, new_evaluator
 from nnlab.diagnostics.gradcheck.subjects import Subject, Tensors
 
 _NUDGES: Final = 8
@@ -27,22 +27,22 @@ _NUDGES: Final = 8
 
 @dataclass(frozen=True)
 class Problem:
-    """What both the differences and the gradient under test are computed from.
+    """Everything that both the differences and the gradient under test are computed from.
 
     Attributes:
-        subject: what was given.
-        at: the flat outputs f [M] of the real float64 point, and perturbed ones.
-        cotangent: w, what reverse mode is given.
-        weights: what differences are weighted with: w, or 1 where there is one output.
-        unit: what reverse mode's gradient is divided by, to be that of `weights . f`.
-        noise: how far rounding alone moves weights . f.
-        complex_names: the tensors seen as pairs of reals.
-        random_seed: the seed that every evaluation starts from; None where the function draws nothing.
-        dtype: what point and constants were rounded to before they were made float64.
+        subject: the function and its point, as given.
+        evaluator: gives the flat outputs f [M] at the real float64 point and at perturbed ones.
+        cotangent: w, the upstream gradient of reverse mode.
+        weights: the weights of the outputs in differences: w, or 1 if there is one output.
+        unit: reverse mode's gradient is divided by it to be the gradient of `weights . f`.
+        noise: the change of weights . f by rounding alone.
+        complex_names: the tensors that are pairs of reals here.
+        random_seed: the seed that every evaluation starts from; None if the function draws nothing.
+        dtype: the precision to which point and constants were rounded before they became float64.
     """
 
     subject: Subject
-    at: Evaluator
+    evaluator: Evaluator
     cotangent: Tensor
     weights: Tensor
     unit: float
@@ -54,14 +54,14 @@ class Problem:
     @property
     def point(self) -> Mapping[str, Tensor]:
         """The tensors to differentiate by, real and float64."""
-        return self.at.point
+        return self.evaluator.point
 
 
-def prepared(subject: Subject, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Problem:
-    """The subject as a problem, its tensors first rounded to `dtype`, so that a check in it sees the same point.
+def problem_of(subject: Subject, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Problem:
+    """The subject as a problem. Its tensors are first rounded to `dtype`, so that a check in that precision has the same point.
 
     Raises:
-        UsageError: nothing to differentiate by, or a function that raises or is not finite at the point.
+        UsageError: there is nothing to differentiate by, or the function raises or is not finite at the point.
     """
     if not any(tensor.numel() for tensor in subject.point.values()):
         raise UsageError(f"{subject.name} has no floating-point tensor to differentiate by.")
@@ -76,7 +76,7 @@ def prepared(subject: Subject, *, seed: int = 0, dtype: torch.dtype = torch.floa
     weights = cotangent / unit
     return Problem(
         subject=subject,
-        at=evaluator(outputs, point, may_batch=random_seed is None),
+        evaluator=new_evaluator(outputs, point, may_batch=random_seed is None),
         cotangent=cotangent,
         weights=weights,
         unit=unit,
@@ -89,8 +89,8 @@ def prepared(subject: Subject, *, seed: int = 0, dtype: torch.dtype = torch.floa
 
 def flat_outputs(
     subject: Subject, complex_names: frozenset[str], fixed: Tensors, random_seed: int | None = None
-) -> Outputs:
-    """The subject's outputs, all of them real and in one vector, as a function of its real leaves."""
+) -> OutputFunction:
+    """The subject's outputs, made real and joined in one vector, as a function of its real leaves."""
 
     def outputs(leaves: Mapping[str, Tensor]) -> Tensor:
         tensors = {
@@ -101,11 +101,11 @@ def flat_outputs(
         flat = [real_leaf(part).flatten() for part in parts if part.is_floating_point() or part.is_complex()]
         return flat[0] if len(flat) == 1 else torch.cat(flat)
 
-    return outputs if random_seed is None else _seeded(outputs, random_seed)
+    return outputs if random_seed is None else _fix_seed(outputs, random_seed)
 
 
 def constants(subject: Subject, *dtypes: torch.dtype, device: str = "cpu") -> dict[str, Tensor]:
-    """The subject's constants, the floating ones cast through `dtypes` in turn."""
+    """The subject's constants; floating and complex ones are cast to each of `dtypes` in turn."""
     fixed = {name: tensor.to(device) for name, tensor in subject.constants.items()}
     for dtype in dtypes:
         fixed = {name: cast(t, dtype) if t.is_floating_point() or t.is_complex() else t for name, t in fixed.items()}
@@ -113,7 +113,7 @@ def constants(subject: Subject, *dtypes: torch.dtype, device: str = "cpu") -> di
 
 
 def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor in `dtype`, or in its complex companion."""
+    """The tensor in `dtype`, or in the complex type of that precision."""
     return tensor.detach().to(dtype.to_complex() if tensor.is_complex() else dtype)
 
 
@@ -122,8 +122,8 @@ def real_leaf(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def nudged(tensors: Tensors, relative: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """The tensors with every floating entry moved by a random share, up to `relative`, of itself."""
+def nudge(tensors: Tensors, relative: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """The tensors with every floating or complex entry changed by a random share, up to `relative`, of itself."""
     return {
         name: t * (1 + relative * (2 * torch.rand(t.shape, generator=generator, dtype=torch.float64) - 1))
         if t.is_floating_point() or t.is_complex()
@@ -138,26 +138,27 @@ def _cotangent(count: int, seed: int) -> Tensor:
     return torch.where(torch.rand(count, generator=generator) < 0.5, -sizes, sizes)
 
 
-def _noise(outputs: Outputs, point: Mapping[str, Tensor], weights: Tensor, seed: int) -> float:
-    """How far rounding moves w . f: a unit of the sum of the sizes summed, and what two units in every input do.
+def _noise(outputs: OutputFunction, point: Mapping[str, Tensor], weights: Tensor, seed: int) -> float:
+    """The change of w . f by rounding: eps times the sum of |w f|, plus the largest change when every input moves by up to 2 eps.
 
-    The first is the condition of the last sum; the second sees the cancellation inside the function (Monte Carlo
-    arithmetic, Parker 1997), to which differences are as exposed as it is.
+    The first term is the condition of the last sum. The second sees the cancellation inside the function (Monte Carlo
+    arithmetic, Parker 1997), which affects differences as much as the function itself.
     """
     generator = stream(seed, "dropout")
     unit = torch.finfo(torch.float64).eps
     with torch.no_grad():
         here = outputs(point)
-        moved = [(outputs(nudged(point, 2 * unit, generator)) - here) @ weights for _ in range(_NUDGES)]
+        moved = [(outputs(nudge(point, 2 * unit, generator)) - here) @ weights for _ in range(_NUDGES)]
     return unit * float(here.abs() @ weights.abs()) + float(torch.stack(moved).abs().max())
 
 
 def _random_seed(
     subject: Subject, point: Tensors, complex_names: frozenset[str], dtype: torch.dtype, seed: int
 ) -> int | None:
-    """A seed for the function's own draws, or None where it makes none.
+    """A seed for the function's own draws; None if it makes none.
 
-    Two evaluations may agree by chance (two dropout masks that keep as many of equal units), so the generator is asked.
+    Two evaluations may agree by chance (two dropout masks that keep equally many of equal units), so the state of the generator
+    is compared as well.
     """
     outputs = flat_outputs(subject, complex_names, constants(subject, dtype, torch.float64))
     try:
@@ -174,13 +175,13 @@ def _random_seed(
     return stream_seed(seed, "dropout") if draws or not torch.equal(first, second) else None
 
 
-def _seeded(outputs: Outputs, seed: int) -> Outputs:
-    """The outputs with the global generators started at `seed` and afterwards put back: a layer takes no generator."""
+def _fix_seed(outputs: OutputFunction, seed: int) -> OutputFunction:
+    """The outputs, with the global generators started at `seed` and restored afterwards: layers accept no generator."""
 
-    def fixed(leaves: Mapping[str, Tensor]) -> Tensor:
+    def seeded_outputs(leaves: Mapping[str, Tensor]) -> Tensor:
         devices = sorted({leaf.device.index or 0 for leaf in leaves.values() if leaf.is_cuda})
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             return outputs(leaves)
 
-    return fixed
+    return seeded_outputs

@@ -1,8 +1,8 @@
-"""What a gradient is checked of: a function of named tensors, and the point at which it is asked.
+"""The subject of a gradient check: a function of named tensors, and the point at which its gradient is checked.
 
-A module is checked in its parameters *and* its inputs, each by name; a plain function or a `torch.autograd.Function` in its
-arguments. Everything else that the function needs (targets, buffers, class numbers) stands beside the point as constants:
-cast with it where another precision is asked for, never differentiated.
+A module is checked in its parameters *and* its inputs, each by name; a plain function or a `torch.autograd.Function` is checked
+in its arguments. The function's other tensors (targets, buffers, class numbers) are constants: they are cast to the precision
+under test, and never differentiated.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from nnlab.core.errors import UsageError
-from nnlab.core.rng import stream
+from nnlab.catalog.custom import load, load_function
+from nnlab.core.errors import NnlabError, UsageError
+from nnlab.core.rng import stream, stream_seed
 from nnlab.core.spelling import mention
 
 Tensors = Mapping[str, Tensor]
@@ -30,12 +31,12 @@ class Subject:
     """A function of named tensors at a point.
 
     Attributes:
-        name: what the report calls it.
+        name: its name in the report.
         function: from every tensor of `point` and `constants`, by name, to one tensor or a tuple of them; real or complex.
-        point: the tensors that are differentiated, floating or complex.
-        constants: the others.
-        backward: the gradient as somebody wrote it by hand, from (tensors, cotangent of the one output) to gradients by
-            name; PyTorch's reverse mode where it is None.
+        point: the tensors to differentiate by, floating or complex.
+        constants: the other tensors.
+        backward: a hand-written gradient, from (tensors, cotangent of the one output) to gradients by name; None for PyTorch's
+            reverse mode.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Subject:
     backward: Backward | None = None
 
 
-def of_module(
+def module_subject(
     module: nn.Module,
     inputs: Sequence[Tensor],
     *,
@@ -53,16 +54,16 @@ def of_module(
     target: Tensor | None = None,
     name: str = "",
 ) -> Subject:
-    """The module's outputs, or the loss of them, as a function of its parameters and its inputs.
+    """A module's outputs, or their loss, as a function of its parameters and its inputs.
 
-    The module's mode stays as it is: a dropout layer in training mode draws one mask and keeps it for every evaluation.
+    The module stays in its mode: a dropout layer in training mode draws one mask and keeps it for every evaluation.
 
     Args:
         module: any module; its parameters keep their names (`fc1.weight`).
-        inputs: what it is called with; named as its `forward` names them.
+        inputs: the arguments of its `forward`, in order, which gives them their names.
         loss: from (output, target) to a tensor, reduced or not.
         target: the loss's second argument.
-        name: defaults to the class's name.
+        name: defaults to the name of the class.
     """
     given = dict(zip(_argument_names(module.forward, len(inputs)), inputs, strict=True))
     parameters = {key: value.detach() for key, value in module.named_parameters()}
@@ -76,7 +77,7 @@ def of_module(
         raise UsageError("A loss was given without its target. Give both, or neither.")
 
     def function(tensors: Tensors) -> Tensor:
-        # Batch normalisation updates its buffers in place; a check must leave the module as it was.
+        # Batch normalisation updates its buffers in place; a check must not change the module.
         state = {key: tensors[key] for key in parameters} | {key: tensors[key].clone() for key in buffers}
         output: Tensor = torch.func.functional_call(module, state, tuple(tensors[key] for key in given))
         return output if loss is None else loss(output, tensors["target"])
@@ -88,7 +89,7 @@ def of_module(
     return Subject(name or type(module).__name__, function, point, constants)
 
 
-def of_function(
+def function_subject(
     function: Callable[..., Tensor] | type[torch.autograd.Function],
     inputs: Sequence[Tensor],
     *,
@@ -97,9 +98,9 @@ def of_function(
     """A plain function, or a `torch.autograd.Function`, as a function of its arguments.
 
     Args:
-        function: called with `inputs` in their order.
-        inputs: floating and complex ones are differentiated, the others are constants.
-        name: defaults to the function's own.
+        function: called with `inputs` in order.
+        inputs: floating and complex tensors are differentiated by, the others are constants.
+        name: defaults to the function's own name.
     """
     if isinstance(function, type) and issubclass(function, torch.autograd.Function):
         takes_context = function.setup_context is torch.autograd.Function.setup_context
@@ -118,13 +119,57 @@ def of_function(
     )
 
 
+def own_function_subject(name: str, inputs: Sequence[Tensor]) -> Subject:
+    """A person's own function `FILE.py:NAME` at the given inputs.
+
+    Raises:
+        UsageError: no such file or name, or something that is not a function.
+    """
+    function = load_function(name, what=mention("function"))
+    is_module = isinstance(function, nn.Module) or (isinstance(function, type) and issubclass(function, nn.Module))
+    if is_module:
+        raise UsageError(f"{mention('function')} {name!r} is an nn.Module. Say {mention('module')}.")
+    return function_subject(function, inputs, name=name)
+
+
+def own_module_subject(name: str, inputs: Sequence[Tensor], *, seed: int) -> Subject:
+    """A person's own module `FILE.py:NAME`, or what NAME returns when it is called without arguments, at the given inputs.
+
+    Args:
+        seed: of the weights.
+
+    Raises:
+        UsageError: no such file or name, or something that neither is nor makes a module.
+    """
+    made = load(name, what=mention("module"))
+    if not isinstance(made, nn.Module) and callable(made):
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(stream_seed(seed, "init"))
+                made = made()
+        except NnlabError:
+            raise
+        except Exception as error:
+            # The person's own code may raise anything, and they should be told.
+            raise UsageError(
+                f"{mention('module')} {name!r} can't be made without arguments: {type(error).__name__}: {error}. "
+                "Name a function that makes it."
+            ) from error
+    if not isinstance(made, nn.Module):
+        raise UsageError(
+            f"{mention('module')} {name!r} gives an object of type {type(made).__name__}, not an nn.Module. "
+            f"Say {mention('function')} for a function."
+        )
+    return module_subject(made.double(), inputs, name=name)
+
+
 def drawn_inputs(
     shapes: str, *, domain: tuple[float, float] | None = None, complex_values: bool = False, seed: int = 0
 ) -> tuple[Tensor, ...]:
-    """Inputs of the shapes `4x3,5`: normal draws, or uniform ones well inside `domain`.
+    """Inputs of the shapes `4x3,5`: normal draws, or uniform draws inside `domain`.
 
-    A margin of a fiftieth of the domain is kept at both ends, so that a difference step stays where the function is
-    defined. A shape `1` is a vector of one entry and `scalar` has no dimension.
+    A margin of a fiftieth of the domain is kept at both ends, so that a difference step stays inside it. The shape `1` is a vector
+    of one entry; `scalar` has no dimension.
     """
     low, high = domain if domain is not None else (-math.inf, math.inf)
     if low >= high:
@@ -153,7 +198,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def _argument_names(function: Callable[..., object], count: int, *, skip: int = 0) -> list[str]:
-    """The names of the first `count` positional parameters; numbered where the signature has no names for them."""
+    """The names of the first `count` positional parameters; numbered names if the signature has too few."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         parameters = [p.name for p in inspect.signature(function).parameters.values() if p.kind in kinds][skip:]

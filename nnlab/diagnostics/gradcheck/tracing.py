@@ -1,9 +1,9 @@
-"""Running a function again with something about its inside held still.
+"""A function run again with one of its inner values held fixed.
 
-A `TorchFunctionMode` sees every operation of PyTorch that Python code calls, inside a custom `autograd.Function` too. A first
-run records them; a later run at another point can then cut an *edge* (what one operation gets in one argument), that is hold it
-as it was at the first. Finite differences of such a run give the chain rule's sum without the paths through that edge, and no
-backward pass is asked.
+A `TorchFunctionMode` sees every PyTorch operation that Python code calls, inside a custom `autograd.Function` too. A first run
+records the operations. A later run at another point can then cut an *edge* (one argument of one operation): the operation gets
+the argument's recorded value instead. Finite differences of such runs give the chain rule's sum without the paths through that
+edge, and need no backward pass.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from nnlab.diagnostics.gradcheck.differences import Outputs
+from nnlab.diagnostics.gradcheck.differences import OutputFunction
 
 
 class MismatchError(Exception):
-    """The function did other operations than when it was recorded."""
+    """The function called other operations than in the recorded run."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operation of a recorded run: its name, its positional arguments and its result, as they were."""
+    """One operation of a recorded run: its name, and copies of its positional arguments and its result."""
 
     name: str
     args: tuple[object, ...]
     result: object
 
 
-def _copied(value: object) -> object:
+def _copy(value: object) -> object:
     return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def _is_bookkeeping(name: str) -> bool:
-    """Attributes and questions about shape: no arithmetic goes through them."""
+    """True for attributes and queries of shape and type: no arithmetic goes through them."""
     return name in {"__get__", "__set__", "dim", "size", "numel", "is_floating_point", "is_complex", "stride"}
 
 
@@ -53,15 +53,15 @@ class _Recorder(TorchFunctionMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         name = str(getattr(func, "__name__", func))
-        before = tuple(_copied(arg) for arg in args)
+        before = tuple(_copy(arg) for arg in args)
         result = func(*args, **(kwargs or {}))
         if not _is_bookkeeping(name):
-            self.calls.append(Call(name, before, _copied(result)))
+            self.calls.append(Call(name, before, _copy(result)))
         return result
 
 
 class Replay(TorchFunctionMode):
-    """A later run of the same operations; `_act` does what is to be done to each."""
+    """A later run of the recorded operations; `_act` computes the result of each."""
 
     def __init__(self, calls: list[Call]) -> None:
         super().__init__()
@@ -89,8 +89,8 @@ class Replay(TorchFunctionMode):
         raise NotImplementedError
 
 
-class _Cut(Replay):
-    """One argument of one operation stays what it was when recorded."""
+class _EdgeCut(Replay):
+    """A run in which one argument of one operation has its recorded value."""
 
     def __init__(self, calls: list[Call], edge: Edge) -> None:
         super().__init__(calls)
@@ -107,9 +107,11 @@ class _Cut(Replay):
 
 @dataclass(frozen=True)
 class Edge:
-    """What operation number `call` gets as positional argument number `argument`.
+    """One argument of one operation.
 
     Attributes:
+        call: the operation's number in the run.
+        argument: the number of the positional argument.
         operation: the operation's name.
     """
 
@@ -118,8 +120,8 @@ class Edge:
     operation: str
 
 
-def record(outputs: Outputs, point: Mapping[str, Tensor]) -> list[Call]:
-    """The operations of a run at `point`, with what went in and came out."""
+def record(outputs: OutputFunction, point: Mapping[str, Tensor]) -> list[Call]:
+    """Record the operations of a run at `point`, with their arguments and results."""
     recorder = _Recorder()
     with torch.no_grad(), recorder:
         outputs(point)
@@ -127,10 +129,10 @@ def record(outputs: Outputs, point: Mapping[str, Tensor]) -> list[Call]:
 
 
 def edges(then: list[Call], now: list[Call]) -> list[Edge]:
-    """The edges along which two recorded runs of the same operations differ, the first first.
+    """The edges whose values differ between two recorded runs of the same operations, in the order of the run.
 
     Raises:
-        MismatchError: the runs did other operations.
+        MismatchError: the operations of the two runs differ.
     """
     if [call.name for call in then] != [call.name for call in now]:
         raise MismatchError("the operations depend on the values")
@@ -142,11 +144,11 @@ def edges(then: list[Call], now: list[Call]) -> list[Edge]:
     ]
 
 
-def cut(outputs: Outputs, calls: list[Call], edge: Edge) -> Outputs:
-    """The same outputs with one edge held as recorded; may raise MismatchError when called."""
+def cut_edge(outputs: OutputFunction, calls: list[Call], edge: Edge) -> OutputFunction:
+    """The same outputs with one edge held at its recorded value; a call may raise MismatchError."""
 
-    def held(point: Mapping[str, Tensor]) -> Tensor:
-        with _Cut(calls, edge):
+    def outputs_without_edge(point: Mapping[str, Tensor]) -> Tensor:
+        with _EdgeCut(calls, edge):
             return outputs(point)
 
-    return held
+    return outputs_without_edge

@@ -1,1 +1,1 @@
-"""The signal through the layers of a network, forward and back."""
+"""The signal through the layers of a network, forward and backward."""

@@ -1,11 +1,11 @@
-"""The signal in a network: what reaches every layer going forward, and what gradient comes back to it.
+"""The signal in a network: the pre-activations of every layer in the forward pass, and their gradients in the backward pass.
 
     z_l = W_l h + b_l, the pre-activation of linear layer l = 1..L; layer L gives the scores
     forward:  A_l = sqrt(mean over units of the variance over rows of z_l)
     backward: D_l = root mean square of dL/dz_l, L the mean loss over the probe's rows
 
-Of many runs at once, in float64 on the CPU, from copies: training can't tell that it was looked at. The network is the one that a
-training step sees (batch norm takes the probe's own statistics) but for dropout, which lets everything through.
+For many runs at once, in float64 on the CPU, on copies: probing changes nothing in training. The network is as in a training step
+(batch norm uses the statistics of the probe's rows), except for dropout, which drops nothing.
 
 Shapes: R runs, N rows of the probe, D inputs of a layer, H its units, C scores, L linear layers.
 """
@@ -24,8 +24,8 @@ from nnlab.core.kinds import Value
 from nnlab.diagnostics.signals.passes import LinearPass, scores_and_passes, share_of_dead, share_of_saturated
 from nnlab.networks.layers import Layers, parameters
 
-# Of layers.csv, after `run_id, arm, seed, epoch, layer, layer_name`.
-COLUMNS: Final = (
+# The columns of layers.csv after `run_id, arm, seed, epoch, layer, layer_name`.
+SIGNAL_COLUMNS: Final = (
     "preactivation_second_moment",
     "predicted_second_moment",
     "between_sample_sd",
@@ -39,23 +39,23 @@ COLUMNS: Final = (
     "units",
 )
 PROBE_ROWS: Final = 512
-SAME: Final = 1e-4  # units nearer than this, relative to the longer, are copies of one another
+SAME: Final = 1e-4  # two units whose distance, relative to the longer one, is at most this are copies
 
-# Numbers in z, h and dL/dz of the runs that are looked at together; what fits in a core's cache, measured.
+# Numbers in z, h and dL/dz of the runs that are probed together; measured, so that they fit in the cache of a core.
 _CHUNK_ELEMENTS: Final = 2_000_000
 
-Cell = float | int | str | None
+SignalCell = float | int | str | None
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What every run is asked.
+    """The rows on which the signal of every run is measured, and the loss.
 
     Attributes:
         x: inputs, [N, D] for all runs or [R, N, D].
         y: targets as the loss takes them, [N] or [R, N]; [R, D, N] in reconstruction.
         loss: a row of the catalogue's table.
-        values: the loss's keys.
+        values: the values of the loss's keys.
     """
 
     x: Tensor
@@ -63,16 +63,16 @@ class Probe:
     loss: Loss
     values: Mapping[str, Value | None]
 
-    def of_runs(self, runs: slice) -> Probe:
-        """The same, of some of the runs, in float64 on the CPU."""
-        x = exact(self.x if self.x.ndim == 2 else self.x[runs])
+    def select_runs(self, runs: slice) -> Probe:
+        """The probe of some of the runs, in float64 on the CPU."""
+        x = float64_on_cpu(self.x if self.x.ndim == 2 else self.x[runs])
         y = (self.y if self.y.ndim == 1 else self.y[runs]).cpu()
         return Probe(x, y.double() if y.is_floating_point() else y, self.loss, self.values)
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What was seen.
+    """The measured signals.
 
     Attributes:
         layer_names: of the linear layers, from the input, as `nn.Sequential` would name them.
@@ -84,16 +84,18 @@ class Signals:
     columns: tuple[Mapping[str, Tensor], ...]
     loss: Tensor
 
-    def rows(self, run: int, predicted: Sequence[float | None] | None = None) -> list[dict[str, Cell]]:
-        """One run's rows of layers.csv, from `layer` on; None where a column does not apply.
+    def rows(self, run: int, predicted: Sequence[float | None] | None = None) -> list[dict[str, SignalCell]]:
+        """One run's rows of layers.csv, from the column `layer` on; None where a column does not apply.
 
         Args:
-            run: its place among the R.
-            predicted: each layer's second moment as foretold by `nnlab.diagnostics.signals.moments`.
+            run: the run's index among the R runs.
+            predicted: the second moment of each layer as predicted by `nnlab.diagnostics.signals.moments`.
         """
-        found: list[dict[str, Cell]] = []
+        found: list[dict[str, SignalCell]] = []
         for index, (name, columns) in enumerate(zip(self.layer_names, self.columns, strict=True)):
-            cells: dict[str, Cell] = {key: columns[key][run].item() if key in columns else None for key in COLUMNS}
+            cells: dict[str, SignalCell] = {
+                key: columns[key][run].item() if key in columns else None for key in SIGNAL_COLUMNS
+            }
             cells["predicted_second_moment"] = None if predicted is None else predicted[index]
             cells |= {key: int(columns[key][run]) for key in ("distinct_units", "units")}
             found.append({"layer": index + 1, "layer_name": name, **cells})
@@ -101,7 +103,7 @@ class Signals:
 
 
 def probe_rows(num_rows: int) -> Tensor:
-    """Which rows of a part to ask about, [N]: PROBE_ROWS, evenly spaced so that sorted data serve, or all there are."""
+    """The indices [N] of the rows of a part to probe: PROBE_ROWS of them, evenly spaced in case the data are sorted, or all."""
     chosen = min(num_rows, PROBE_ROWS)
     return torch.arange(chosen) * num_rows // chosen
 
@@ -114,18 +116,20 @@ def signals(
     lr_R: Tensor | None = None,
     update_norm_RL: Tensor | None = None,
 ) -> Signals:
-    """What every layer of every run receives, forward and back.
+    """Measure the signal in every layer of every run, forward and backward.
 
     Args:
         layers: the network that all runs share.
         weights: its parameters by name, [R, *shape], of any dtype on any device.
-        probe: the rows to look at.
-        lr_R: rates of plain SGD, whose step on these rows would change W by lr times its gradient: gives `update_ratio`.
-        update_norm_RL: for any other optimizer, the norm of each weight's last update: gives the same.
+        probe: the rows to measure on.
+        lr_R: learning rates of plain SGD, whose step on these rows would change W by lr times its gradient; for `update_ratio`.
+        update_norm_RL: for any other optimizer, the norm of each weight's last update; for `update_ratio` too.
     """
     num_runs = next(iter(weights.values())).shape[0]
     parts = [
-        _signals(layers, {name: exact(values[runs]) for name, values in weights.items()}, probe.of_runs(runs))
+        _signals_of_chunk(
+            layers, {name: float64_on_cpu(values[runs]) for name, values in weights.items()}, probe.select_runs(runs)
+        )
         for runs in _chunks(num_runs, layers, probe.x.shape[-2])
     ]
     columns = [
@@ -133,35 +137,35 @@ def signals(
         for layer in range(len(parts[0].columns))
     ]
     if lr_R is not None:
-        update_norm_RL = torch.stack([exact(lr_R) * layer["weight_gradient_norm"] for layer in columns], 1)
+        update_norm_RL = torch.stack([float64_on_cpu(lr_R) * layer["weight_gradient_norm"] for layer in columns], 1)
     if update_norm_RL is not None:
         for index, layer in enumerate(columns):
-            layer["update_ratio"] = exact(update_norm_RL[:, index]) / layer["weight_norm"]
+            layer["update_ratio"] = float64_on_cpu(update_norm_RL[:, index]) / layer["weight_norm"]
     return Signals(parts[0].layer_names, tuple(columns), torch.cat([part.loss for part in parts]))
 
 
-def exact(values: Tensor) -> Tensor:
-    """The same numbers in float64 on the CPU (in this order: some devices have no float64)."""
+def float64_on_cpu(values: Tensor) -> Tensor:
+    """The same numbers in float64 on the CPU. They are moved first, because some devices have no float64."""
     return values.detach().cpu().double()
 
 
 def _chunks(num_runs: int, layers: Layers, num_rows: int) -> Iterator[slice]:
-    """The runs in groups whose activations stay small, in memory bounded whatever the number of runs."""
+    """Split the runs into groups, so that the memory of their activations is bounded for any number of runs."""
     num_units = sum(parameter.shape[0] for parameter in parameters(layers) if parameter.law == "weight")
     size = max(1, _CHUNK_ELEMENTS // (3 * num_units * num_rows))
     for first in range(0, num_runs, size):
         yield slice(first, first + size)
 
 
-def _signals(layers: Layers, weights: Mapping[str, Tensor], probe: Probe) -> Signals:
-    """The same of a few runs; one pass forward, one back."""
+def _signals_of_chunk(layers: Layers, weights: Mapping[str, Tensor], probe: Probe) -> Signals:
+    """Measure the signals of a few runs by one forward and one backward pass."""
     with torch.enable_grad():
         scores, passes = scores_and_passes(layers, weights, probe.x.mT)
         loss_R = probe.loss.function(scores, probe.y, **probe.values).mean(-1)
         z = [each.z for each in passes]
         if loss_R.requires_grad:
             deltas: Sequence[Tensor] = torch.autograd.grad(loss_R.sum(), z, materialize_grads=True)
-        else:  # a unit with a step for an activation gives the scores: nothing comes back
+        else:  # the scores come from a step activation: every gradient is 0
             deltas = [torch.zeros_like(each) for each in z]
     with torch.no_grad():
         columns = tuple(_columns(each, delta) for each, delta in zip(passes, deltas, strict=True))
@@ -169,12 +173,12 @@ def _signals(layers: Layers, weights: Mapping[str, Tensor], probe: Probe) -> Sig
 
 
 def _columns(layer: LinearPass, delta: Tensor) -> dict[str, Tensor]:
-    """A layer's columns but for those that need more than one look; `weight_norm` besides. Each [R]."""
+    """A layer's columns, each [R], without those that need the update or the prediction; and `weight_norm`."""
     z = layer.z.detach()
     num_units, num_rows = z.shape[1:]
     found = {
         "preactivation_second_moment": _norm(z).square() / (num_units * num_rows),
-        # Not as a difference of moments: with biases the signal may be a billionth of them.
+        # Not as a difference of moments: with biases, the signal may be a billionth of the moments.
         "between_sample_sd": _norm(z - z.mean(2, keepdim=True)) / (num_units * num_rows) ** 0.5,
         "delta_rms": _norm(delta) / (num_units * num_rows) ** 0.5,
         "weight_gradient_norm": _norm(torch.matmul(delta, layer.inputs.detach().mT)),
@@ -195,10 +199,10 @@ def _norm(values: Tensor) -> Tensor:
 
 
 def distinct_units(weight: Tensor, bias: Tensor | None) -> Tensor:
-    """How many units of a layer are no copy of one before them, [R].
+    """The number of units of a layer that are not copies of a unit before them, [R].
 
-    A unit is its weights and its bias, not what it computes on the probe: behind a dead layer all units compute the same,
-    and still differ. Two units are copies if their distance is at most SAME times the longer one.
+    A unit is its weights and its bias, not its output on the probe: behind a dead layer all units have the same output, and still
+    differ. Two units are copies if their distance is at most SAME times the norm of the longer one.
 
     Args:
         weight: [R, H, D].
@@ -207,7 +211,7 @@ def distinct_units(weight: Tensor, bias: Tensor | None) -> Tensor:
     units = weight if bias is None else torch.cat([weight, bias.unsqueeze(2)], 2)
     products = units @ units.mT
     squares = products.diagonal(dim1=1, dim2=2)
-    # |u - v|^2 = |u|^2 + |v|^2 - 2 uv; what rounding leaves of it in float64 is far below SAME^2.
+    # |u - v|^2 = |u|^2 + |v|^2 - 2 uv; its rounding error in float64 is far below SAME^2.
     distances = squares.unsqueeze(1) + squares.unsqueeze(2) - 2 * products
     same = distances <= SAME**2 * torch.maximum(squares.unsqueeze(1), squares.unsqueeze(2))
     return (~same.tril(-1).any(2)).sum(1).double()

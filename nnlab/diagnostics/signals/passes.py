@@ -1,4 +1,4 @@
-"""A pass forward through many runs' networks in plain, differentiable PyTorch, keeping what every layer got and gave.
+"""A forward pass through the networks of many runs in plain, differentiable PyTorch, which keeps every layer's inputs and outputs.
 
 Shapes: R runs, N rows (last), D inputs of a layer, H its units, C scores.
 """
@@ -29,9 +29,9 @@ class Elementwise:
     Attributes:
         function: h = f(z).
         slope: f'(z).
-        bounded: h stays between two numbers.
-        steepest: the greatest |f'|.
-        reaches_zero: some z gives h = 0.
+        bounded: True if h stays between two numbers.
+        steepest: the largest |f'|.
+        reaches_zero: True if some z gives h = 0.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -42,8 +42,8 @@ class Elementwise:
 
 
 @cache
-def elementwise(spec: Spec) -> Elementwise:
-    """The activation that `spec` names; how steep it gets is looked up at 0 and at 1 % steps from 1e-6 to 100 on either side."""
+def elementwise_activation(spec: Spec) -> Elementwise:
+    """The activation that `spec` names. Its steepest slope is the largest at 0 and at 1 % steps from 1e-6 to 100 on either side."""
     entry = activation_named(spec)
     values = key_values(entry.function, spec, what=mention("activation"))
     function: Callable[[Tensor], Tensor] = partial(entry.function, **values)
@@ -59,7 +59,7 @@ def elementwise(spec: Spec) -> Elementwise:
 
 @dataclass(frozen=True)
 class ActivatedPass:
-    """What an activation did: h = f(a), both [R, H, N]; a is z, or what a norm made of it."""
+    """The values of an activation: h = f(a), both [R, H, N]; a is z, or the output of a norm on z."""
 
     activation: Elementwise
     a: Tensor
@@ -68,7 +68,7 @@ class ActivatedPass:
 
 @dataclass
 class LinearPass:
-    """What a linear layer did.
+    """The values of a linear layer.
 
     Attributes:
         name: as `nn.Sequential` would name it.
@@ -76,7 +76,7 @@ class LinearPass:
         bias: [R, H].
         inputs: [R, D, N].
         z: [R, H, N].
-        activated: by the activation that follows; None for scores.
+        activated: the values of the activation that follows; None for scores.
     """
 
     name: str
@@ -88,7 +88,7 @@ class LinearPass:
 
 
 def scores_and_passes(layers: Layers, weights: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, list[LinearPass]]:
-    """The scores [R, C, N] and, from the input on, what every linear layer did; gradients can be asked for at every z.
+    """The scores [R, C, N], and the values of every linear layer from the input on; every z can be differentiated by.
 
     Args:
         layers: the network.
@@ -97,24 +97,24 @@ def scores_and_passes(layers: Layers, weights: Mapping[str, Tensor], x: Tensor) 
     """
     passes: list[LinearPass] = []
     num_runs = next(iter(weights.values())).shape[0]
-    scores = _through(layers, weights, "", x.expand(num_runs, *x.shape[-2:]), passes)
+    scores = _pass_layers(layers, weights, "", x.expand(num_runs, *x.shape[-2:]), passes)
     return scores, passes
 
 
 def is_probed(layers: Layers) -> bool:
-    """Whether the signal can be followed through every layer of a network."""
+    """True if the signal can be followed through every layer of a network."""
     return all(isinstance(layer, Linear | Activate | Norm | Dropout | Residual) for _, layer in walk(layers))
 
 
-def _through(layers: Layers, weights: Mapping[str, Tensor], prefix: str, h: Tensor, passes: list[LinearPass]) -> Tensor:
+def _pass_layers(
+    layers: Layers, weights: Mapping[str, Tensor], prefix: str, h: Tensor, passes: list[LinearPass]
+) -> Tensor:
     for index, layer in enumerate(layers):
-        h = _through_layer(layer, weights, f"{prefix}{index}", h, passes)
+        h = _pass_layer(layer, weights, f"{prefix}{index}", h, passes)
     return h
 
 
-def _through_layer(
-    layer: Layer, weights: Mapping[str, Tensor], name: str, x: Tensor, passes: list[LinearPass]
-) -> Tensor:
+def _pass_layer(layer: Layer, weights: Mapping[str, Tensor], name: str, x: Tensor, passes: list[LinearPass]) -> Tensor:
     match layer:
         case Linear():
             weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
@@ -122,7 +122,7 @@ def _through_layer(
             passes.append(LinearPass(name, weight, bias, x, z.requires_grad_()))
             return z
         case Activate(spec):
-            activation = elementwise(spec)
+            activation = elementwise_activation(spec)
             h = activation.function(x)
             passes[-1].activated = ActivatedPass(activation, x, h)
             return h
@@ -133,13 +133,13 @@ def _through_layer(
         case Dropout():
             return x
         case Residual(inner):
-            return x + _through(inner, weights, f"{name}.inner.", x, passes)
+            return x + _pass_layers(inner, weights, f"{name}.inner.", x, passes)
         case _:
             raise TypeError(f"no pass through {type(layer).__name__}; see is_probed")
 
 
 def share_of_dead(activated: ActivatedPass) -> dict[str, Tensor]:
-    """`dead_fraction`, [R]: the share of units that are 0 on every row; nothing for an activation that never gives 0."""
+    """`dead_fraction`, [R]: the share of units that are 0 on every row; empty for an activation that is never 0."""
     if not activated.activation.reaches_zero:
         return {}
     h = activated.h.detach()
@@ -147,7 +147,7 @@ def share_of_dead(activated: ActivatedPass) -> dict[str, Tensor]:
 
 
 def share_of_saturated(activated: ActivatedPass) -> dict[str, Tensor]:
-    """`saturated_fraction`, [R]: how often |f'| is below SATURATED times its greatest; nothing for an unbounded activation."""
+    """`saturated_fraction`, [R]: the share of |f'| below SATURATED times the largest; empty for an unbounded activation."""
     if not activated.activation.bounded:
         return {}
     slopes = activated.activation.slope(activated.a.detach()).abs()

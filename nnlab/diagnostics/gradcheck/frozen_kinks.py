@@ -1,7 +1,7 @@
-"""A function with every kink and every maximum held on the side, and with the entry, that it had at one point.
+"""A function whose kinks are frozen: each kink stays on its side, and each maximum keeps its entry, as at one point.
 
-Its slope there is what the chain rule gives when each part takes PyTorch's own subgradient, wherever the kinks meet; and as
-it has no kink any more, plain differences find it.
+The slope of the frozen function there is the chain rule's value when each part uses PyTorch's own subgradient, also where kinks
+meet; and since no kink is left, plain differences give it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Final
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from nnlab.diagnostics.gradcheck.differences import Outputs
+from nnlab.diagnostics.gradcheck.differences import OutputFunction
 from nnlab.diagnostics.gradcheck.tracing import Call, Replay
 
-# Operations with a kink: their selection is linearised where the record was made, by their own forward derivative.
+# Operations with a kink: each is replaced by its linearisation at the recorded point, from its own forward derivative.
 _PIECEWISE: Final = frozenset(
     [
         "relu",
@@ -84,7 +84,7 @@ _PIECEWISE: Final = frozenset(
         "dist",
     ]
 )
-# Operations whose result is a choice without a slope: their result is kept.
+# Operations whose result is a choice and has no slope: they give the recorded result.
 _CHOICES: Final = frozenset(
     [
         "gt",
@@ -111,26 +111,26 @@ _CHOICES: Final = frozenset(
 
 
 def has_kinks(calls: list[Call]) -> bool:
-    """Whether any operation recorded has a kink or makes a choice."""
+    """True if any recorded operation has a kink or makes a choice."""
     return any(call.name in _PIECEWISE | _CHOICES for call in calls)
 
 
-def frozen(outputs: Outputs, calls: list[Call]) -> Outputs:
-    """The same outputs with every kink and maximum held as recorded; may raise MismatchError when called."""
+def freeze_kinks(outputs: OutputFunction, calls: list[Call]) -> OutputFunction:
+    """The same outputs with every kink and maximum held as recorded; a call may raise MismatchError."""
 
-    def held(point: Mapping[str, Tensor]) -> Tensor:
-        with _Frozen(calls):
+    def frozen_outputs(point: Mapping[str, Tensor]) -> Tensor:
+        with _FrozenKinks(calls):
             return outputs(point)
 
-    return held
+    return frozen_outputs
 
 
-class _Frozen(Replay):
-    """Every kink stays on the side, and every maximum with the entry, that it had when recorded."""
+class _FrozenKinks(Replay):
+    """A run in which every kink stays on its recorded side and every maximum keeps its recorded entry."""
 
     def _act(
         self,
-        index: int,  # noqa: ARG002 - of interest to a cut only
+        index: int,  # noqa: ARG002 - only a cut edge needs it
         call: Call,
         func: Callable[..., object],
         args: tuple[object, ...],
@@ -140,20 +140,20 @@ class _Frozen(Replay):
             return call.result
         if call.name not in _PIECEWISE:
             return func(*args, **kwargs)
-        result = _linearised(func, call.args, args, kwargs)
-        if isinstance(args[0], Tensor) and isinstance(result, Tensor) and _in_place(call.name, kwargs):
+        result = _linearise(func, call.args, args, kwargs)
+        if isinstance(args[0], Tensor) and isinstance(result, Tensor) and _is_in_place(call.name, kwargs):
             return args[0].copy_(result)
         return result
 
 
-def _in_place(name: str, kwargs: Mapping[str, object]) -> bool:
+def _is_in_place(name: str, kwargs: Mapping[str, object]) -> bool:
     return (name.endswith("_") and not name.endswith("__")) or bool(kwargs.get("inplace"))
 
 
-def _linearised(
+def _linearise(
     func: Callable[..., object], then: tuple[object, ...], now: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
-    """func(then) + its derivative there applied to (now - then): PyTorch's own choice at a kink, held."""
+    """func(then) + its derivative there times (now - then): at a kink, the side that PyTorch chooses."""
     plain = {key: value for key, value in kwargs.items() if key != "inplace"}
     with dual_numbers():
         duals = [
@@ -162,23 +162,23 @@ def _linearised(
             else old
             for old, new in zip(then, now, strict=True)
         ]
-        return _moved(func(*duals, **plain))
+        return _primal_plus_tangent(func(*duals, **plain))
 
 
 @contextmanager
 def dual_numbers() -> Iterator[None]:
-    """A level of forward-mode differentiation.
+    """Context manager: a level of forward-mode differentiation.
 
-    PyTorch scripts decompositions of its own at the process's first dual number, and warns itself of that.
+    At the first dual number of a process, PyTorch compiles decompositions of its own and emits a warning about that.
     """
     with warnings.catch_warnings(), forward_ad.dual_level():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 
-def _moved(value: object) -> object:
+def _primal_plus_tangent(value: object) -> object:
     if isinstance(value, tuple):
-        parts = [_moved(part) for part in value]
+        parts = [_primal_plus_tangent(part) for part in value]
         return type(value)(parts) if hasattr(value, "n_fields") else tuple(parts)
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
