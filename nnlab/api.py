@@ -47,7 +47,7 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
         see = f"Accepted: {', '.join(sorted(EXPERIMENTS))}. `nnlab.testing.assert_gradients` checks gradients."
         raise unknown_name("nnlab.run", command, EXPERIMENTS, see=see)
     experiment = EXPERIMENTS[command]
-    given = _given(experiment, _fields_of(experiment, settings) | options)
+    given = _collect(experiment, _fields_of(experiment, settings) | options)
     with spell_errors(as_keyword, given.origins, given.config):
         question = ask(experiment.study, given)
         completion = carry_out(question, Unwatched())
@@ -66,7 +66,9 @@ def _fields_of(command: ExperimentCommand[Any], settings: ExperimentSettings | N
     return {name: getattr(settings, name) for name in settings.model_fields_set}
 
 
-def _given(command: ExperimentCommand[Any], options: Mapping[str, object]) -> Given[ExperimentSettings, OutputSettings]:
+def _collect(
+    command: ExperimentCommand[Any], options: Mapping[str, object]
+) -> Given[ExperimentSettings, OutputSettings]:
     accepted = (*command.settings.model_fields, *_OUTPUT, "config")
     for name in options:
         if name not in accepted:

@@ -26,7 +26,7 @@ else:
 
 NAME: Final = "compare-init"
 
-# A run has trained where it has taken this part of the way from the best constant to nothing (definitions of sweep-lr's B).
+# A run has trained if its loss ended this fraction below that of the best constant predictor.
 TRAINED: Final = 0.05
 
 _UNSEEN: Final = "The signal can't be followed through the layers of {}: there is no layers.csv, and the verdict is on training alone."
@@ -101,7 +101,7 @@ def _verdict(layers: pd.DataFrame, runs: pd.DataFrame, arm: str, first_losses: M
 
 
 def _num_trained(runs: pd.DataFrame, arm: str) -> dict[str, TableCell]:
-    """How many of an arm's runs got anywhere: ended at least 5 % below the best constant predictor."""
+    """The number of an arm's runs that learned: they ended at least 5 % below the best constant predictor."""
     of_arm = runs[runs["arm"] == arm]
     done = of_arm[of_arm["status"] == "done"]
     constant = done["constant_loss"].astype(float)

@@ -69,34 +69,36 @@ def _word(text: str) -> str:
     return text
 
 
-def _checked(parse: Callable[[str], float], holds: Callable[[float], bool], accepted: str) -> Callable[[str], float]:
-    def parsed(text: str) -> float:
+def _parser_with(
+    parse: Callable[[str], float], holds: Callable[[float], bool], accepted: str
+) -> Callable[[str], float]:
+    def parse_checked(text: str) -> float:
         value = parse(text)
         if not holds(value):
             raise ValueError(accepted)
         return value
 
-    return parsed
+    return parse_checked
 
 
 def _whole_from(least: int, accepted: str) -> Callable[[str], int]:
-    def parsed(text: str) -> int:
+    def parse_checked(text: str) -> int:
         value = parse_whole(text)
         if value < least:
             raise ValueError(accepted)
         return value
 
-    return parsed
+    return parse_checked
 
 
 def _sequence(parse: Callable[[str], Value], accepted: str) -> Callable[[str], Value]:
-    def parsed(text: str) -> Value:
+    def parse_checked(text: str) -> Value:
         try:
             return tuple(parse(part) for part in text.split("x"))  # type: ignore[return-value]
         except ValueError:
             raise ValueError(accepted) from None
 
-    return parsed
+    return parse_checked
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,14 @@ _POSITIVE_WHOLE: Final = _whole_from(1, "a whole number of 1 or more")
 
 KINDS: Final[Mapping[str, Kind]] = {
     "Number": Kind(parse_number, "a number"),
-    "Positive": Kind(_checked(parse_number, lambda v: v > 0, "a number above 0"), "a number above 0"),
-    "NonNegative": Kind(_checked(parse_number, lambda v: v >= 0, "a number of 0 or more"), "a number of 0 or more"),
+    "Positive": Kind(_parser_with(parse_number, lambda v: v > 0, "a number above 0"), "a number above 0"),
+    "NonNegative": Kind(_parser_with(parse_number, lambda v: v >= 0, "a number of 0 or more"), "a number of 0 or more"),
     "Fraction": Kind(
-        _checked(parse_number, lambda v: 0 <= v < 1, "a number from 0 to below 1"), "a number from 0 to below 1"
+        _parser_with(parse_number, lambda v: 0 <= v < 1, "a number from 0 to below 1"), "a number from 0 to below 1"
     ),
-    "Probability": Kind(_checked(parse_number, lambda v: 0 <= v <= 1, "a number from 0 to 1"), "a number from 0 to 1"),
+    "Probability": Kind(
+        _parser_with(parse_number, lambda v: 0 <= v <= 1, "a number from 0 to 1"), "a number from 0 to 1"
+    ),
     "Count": Kind(_POSITIVE_WHOLE, "a whole number of 1 or more"),
     "Whole": Kind(_whole_from(0, "a whole number of 0 or more"), "a whole number of 0 or more"),
     "Flag": Kind(_flag, "true or false"),

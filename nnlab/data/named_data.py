@@ -37,7 +37,7 @@ class Data:
 
     @property
     def source(self) -> str:
-        """Who published it, as its docstring says."""
+        """The publisher, from its docstring."""
         return (inspect.getdoc(self.function) or "").partition("Source: ")[2].replace("\n", " ")
 
 

@@ -1,4 +1,4 @@
-"""Which runs are trained together: runs -> programs -> tiles.
+"""The plan of which runs are trained together: runs -> programs -> tiles.
 
 Runs of one program are cut into tiles small enough that weights and activations stay in cache while a tile goes through its epochs.
 """

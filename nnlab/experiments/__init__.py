@@ -1,1 +1,1 @@
-"""What all commands that train share: plan -> training -> journal -> conclusion -> files."""
+"""Experiments, for every command that trains: plan -> training -> journal -> conclusion -> files."""

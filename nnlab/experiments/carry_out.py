@@ -58,7 +58,7 @@ class Question(Generic[S]):
 
 @dataclass(frozen=True)
 class Completion:
-    """How an experiment ended.
+    """The end of an experiment: how many of its runs failed, and why.
 
     Attributes:
         num_runs: runs that were asked for.
@@ -72,7 +72,7 @@ class Completion:
 
     @property
     def failure(self) -> PartialError | None:
-        """What the front end raises once the answer is shown; None if no run failed."""
+        """The error that the front end raises once the answer is shown; None if no run failed."""
         if not self.num_failed:
             return None
         return PartialError(

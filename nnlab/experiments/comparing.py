@@ -150,7 +150,7 @@ def _check_metric(arms: Sequence[Arm], settings: CompareSettings, dataset: Datas
 
 
 def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
-    """Whether what is varied changes the unit of the losses: another loss, or targets standardised or not."""
+    """True if the arms' losses have different units: another loss, or targets standardised or not."""
     return "loss" in decided or ("standardize" in decided and dataset.task == "regression")
 
 

@@ -1,4 +1,4 @@
-"""What a command would do, and what it would cost."""
+"""Dry runs: the settings, the runs, and their cost, without training."""
 
 from __future__ import annotations
 

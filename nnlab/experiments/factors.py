@@ -156,13 +156,13 @@ def cross(factors: Sequence[Factor]) -> list[Combination]:
             f"{mention('vary')} names {next(n for n in names if names.count(n) > 1)!r} twice. Give its levels in one list."
         )
 
-    def applied(levels: tuple[str, ...], settings: RunSettings) -> RunSettings:
+    def apply_all(levels: tuple[str, ...], settings: RunSettings) -> RunSettings:
         for factor, level in zip(factors, levels, strict=True):
             settings = factor.apply(settings, level)
         return settings
 
     return [
-        Combination(_name(names, levels), dict(zip(names, levels, strict=True)), partial(applied, levels))
+        Combination(_name(names, levels), dict(zip(names, levels, strict=True)), partial(apply_all, levels))
         for levels in product(*(factor.levels for factor in factors))
     ]
 

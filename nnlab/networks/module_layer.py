@@ -80,7 +80,7 @@ class Module(Layer):
 
 @dataclass(frozen=True)
 class ModuleFacts:
-    """What the engines need to know about a module.
+    """Facts about a module that the engines need.
 
     Attributes:
         parameters: the trained ones.

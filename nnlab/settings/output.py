@@ -1,4 +1,4 @@
-"""Where an answer goes and how it looks."""
+"""The settings of the place and the look of an answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnlab.settings.base import Settings, setting
 
 
 class DisplaySettings(Settings):
-    """How an answer looks: nothing here changes a number or a file."""
+    """The look of an answer: nothing here changes a number or a file."""
 
     format: Literal["auto", "table", "csv", "json", "jsonl", "markdown"] = setting(
         "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
@@ -26,7 +26,7 @@ class DisplaySettings(Settings):
 
 
 class OutputSettings(DisplaySettings):
-    """Where the answer goes and how it looks: nothing here changes a number."""
+    """The place and the look of an answer: nothing here changes a number."""
 
     out: str | None = setting(None, "Directory for the results.", role="execution", panel="Output", metavar="DIR")
     name: str | None = setting(
