@@ -25,7 +25,7 @@ def spell_value(value: object) -> str:
 Spelling = Callable[[str, str | None], str]
 
 # Brackets that no specification, number or path is likely to have.
-_MARK: Final = re.compile(r"⟨(\w+)(?:=([^⟩]*))?⟩(?:( )(?=['\"]))?")
+_MARK: Final = re.compile(r"⟨(\w+)(?:=([^⟩]*)⟩|⟩( (?=['\"]))?)")
 _PLAIN_IN_PYTHON: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|True|False|None")
 _WORDS_IN_PYTHON: Final = {"true": "True", "false": "False"}
 

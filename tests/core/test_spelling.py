@@ -34,6 +34,7 @@ SPELLED = [
     (mention("explain", True), "--explain", "explain=True", "explain = true", "explain true"),
     (mention("vary", "lr=1,2"), "--vary lr=1,2", "vary='lr=1,2'", 'vary = "lr=1,2"', "vary lr=1,2"),
     (f"{mention('init')} {'x'!r}", "--init 'x'", "init='x'", "init = 'x'", "init 'x'"),
+    (f"{mention('vary', 'lr')} {'1,1'!r}", "--vary lr '1,1'", "vary='lr' '1,1'", "vary = \"lr\" '1,1'", "vary lr '1,1'"),
     (f"{mention('init')} is x", "--init is x", "init= is x", "init is x", "init is x"),
 ]  # fmt: skip
 
