@@ -19,22 +19,24 @@ LIBRARIES = ("torch", "jax", "optax", "scikit-learn", "optuna", "ray", "keras-tu
 INTRODUCTION = """\
 # Benchmarks
 
-This engine and its peers, side by side: `make bench`, which makes an environment of its own and writes this page, or
-`.venv-bench/bin/python -m benchmarks.run A B --repetitions 5` for some of it. Every contestant is a process of its own and they take
-turns, several times; numbers are medians. All train the same grid on the same arrays (`workloads.py`), from weights of the same law,
-in batches drawn anew each epoch, and look at the training and the validation part before the first step and after each epoch.
+This page compares nnlab with its peers. `make bench` makes an environment of its own and writes the page;
+`.venv-bench/bin/python -m benchmarks.run A B --repetitions 5` measures a part of it. Every contestant is a process of
+its own; they take turns, several times, and numbers are medians. All train the same grid on the same arrays
+(`workloads.py`), from weights drawn by the same law, in batches drawn anew each epoch, and evaluate the training and
+the validation part before the first step and after each epoch.
 
-Training is timed from drawing the first weights to the last number; loading, compiling and warming up are not in it, but they are in
-the whole process. Threads and runs at once are tried beforehand for each peer that has a choice, and the fastest taken. nnlab's
-training is its engine alone, its whole process the real command with its statistics, files and table. ÷ is a contestant's time over
-nnlab's. CPU is of a contestant's process and of those that end with its training, all cores together: of joblib, GridSearchCV and
-Ray, whose workers stay, it says little. A contestant that would take too long trains some of the runs and its time is scaled.
-Compiled programs may come from PyTorch's cache on the disk after the first repetition.
+Training is timed from drawing the first weights to the last number; loading, compiling and warming up are not included,
+but they are in the whole process. For each peer that has a choice, the numbers of threads and of runs at once are tried
+beforehand, and the fastest are taken. For nnlab, training is its engine alone, and the whole process is the real
+command with its statistics, files and table. ÷ is a contestant's time divided by nnlab's. CPU is the time of a
+contestant's process and of the processes that end with its training, over all cores: for joblib, GridSearchCV and Ray,
+whose workers stay, it says little. If a contestant would take too long, it trains some of the runs, and its time is
+scaled. After the first repetition, compiled programs may come from PyTorch's cache on the disk.
 
-Final losses are compared run by run, at the median.
+Final losses are compared run by run; the median is shown.
 
-The sgemm limit is the time that the multiplications of steps and evaluations alone would take at this machine's best rate for large
-square matrices (`multiplications.py`); elementwise work and the memory's speed are not in it.
+The sgemm limit is the time that the multiplications of steps and evaluations alone would take at this machine's best
+rate for large square matrices (`multiplications.py`); it does not include elementwise work or the speed of the memory.
 """
 
 
