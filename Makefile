@@ -17,7 +17,7 @@ $(READY): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(READY) ## which learning rate serves MNIST-1D? 16 rates x 10 seeds
+demo: $(READY) ## which learning rate is best for MNIST-1D? 16 rates x 10 seeds
 	$(NNLAB) sweep-lr --format table
 
 sweep-lr: $(READY) ## every recorded sweep of experiments/sweep-lr
