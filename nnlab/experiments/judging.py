@@ -79,7 +79,7 @@ def _seed_notes(experiment: Experiment, runs: pd.DataFrame) -> list[str]:
     from nnlab.analysis.scores import inert_arms
 
     if len(experiment.seeds) == 1:
-        return [f"One seed: no intervals, and no arm can be separated from another. Say {mention('seeds', '10')}."]
+        return [f"One seed: there are no intervals and no tests. Say {mention('seeds', '10')}."]
     inert = inert_arms(runs, "train_loss", [arm.name for arm in experiment.arms])
     if inert:
         arms = "every arm" if len(inert) == len(experiment.arms) else ", ".join(inert)

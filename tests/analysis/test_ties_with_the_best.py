@@ -4,8 +4,6 @@ Each share below is of 1000 seeded experiments unless it says otherwise, so thre
 bound of 0.07 allows that much and no more.
 """
 
-import time
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -108,11 +106,9 @@ def test_the_same_difference_at_three_seeds_of_a_counted_metric_separates_nothin
     assert ties_with_best(errors).all()
 
 
-def test_64_arms_at_10_seeds_take_well_under_a_second():
+def test_of_64_arms_those_that_are_5_standard_deviations_worse_are_separated():
     values = _equal_arms(64, 10, experiments=1)[0]
     values[40:] += 5.0
-    critical_distance.cache_clear()
-    began = time.perf_counter()
-    ties_with_best(values)
-    # About 0.35 s on one core; the rest is for a busy machine.
-    assert time.perf_counter() - began < 1.5
+    flags = ties_with_best(values)
+    assert not flags[40:].any()
+    assert flags[:40].sum() > 30  # of equal arms a few may be excluded by chance

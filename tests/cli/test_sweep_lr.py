@@ -154,7 +154,7 @@ def test_without_a_validation_part_nothing_is_selected_and_the_table_says_so(tmp
 def test_one_seed_is_said(tmp_path):
     ended = nnlab("sweep-lr", *MOONS, "--epochs", 1, "--lr", "0.1,1", "--seeds", "5,", cwd=tmp_path)
     summary = summary_of(ended)
-    assert "One seed: no intervals, and no arm can be separated from another." in ended.err
+    assert "One seed: there are no intervals and no tests." in ended.err
     assert summary["val_loss_ci_low"].isna().all()
 
 
