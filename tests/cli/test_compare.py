@@ -119,7 +119,7 @@ def test_one_seed_leaves_no_comparison_behind(tmp_path):
     assert nnlab(*words, "--seeds", 2, cwd=tmp_path).code == 0
     assert (tmp_path / "out" / "comparisons.csv").exists()
     ended = nnlab(*words, "--seeds", "1,", cwd=tmp_path)
-    assert "One seed: no intervals" in ended.err
+    assert "One seed: there are no intervals" in ended.err
     assert not (tmp_path / "out" / "comparisons.csv").exists()
 
 
