@@ -66,11 +66,11 @@ def with_synonym(message: str) -> str:
 
 def _parameters(command: AnyCommand) -> Iterator[inspect.Parameter]:
     settings, output = command.settings, command.output
-    for name in settings.model_fields:
-        if name in settings.arguments():
-            yield _argument(name, settings, command.completions.get(name))
+    for name in settings.arguments():
+        yield _argument(name, settings, command.completions.get(name))
     for kind in (settings, output):
-        yield from (_option(name, kind) for name in kind.model_fields if name not in kind.arguments())
+        arguments = kind.arguments()  # not in the loop: with 40 options a command that took 8 ms
+        yield from (_option(name, kind) for name in kind.model_fields if name not in arguments)
     if issubclass(output, OutputSettings):
         words = "Take settings from a file."
         yield _parameter(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, TypeVar
 
-from nnlab.experiments.carry_out import ask, carry_out
 from nnlab.experiments.study import Study
 from nnlab.report.results_view import ResultsView, no_sheets, summary_sheet, view_results
 from nnlab.settings import CompareSettings, DisplaySettings, ExperimentSettings, OutputSettings, Settings
@@ -108,6 +107,8 @@ class ExperimentCommand(Generic[E]):
 
     def answer(self, given: Given[E, OutputSettings], watcher: Watcher) -> Answer:
         """Carry out the experiment, or what of it is missing in its directory."""
+        from nnlab.experiments.carry_out import ask, carry_out
+
         question = ask(self.study, given)
         dataset, settings = question.experiment.dataset, given.settings
         for text in dataset.notes:

@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Final
 from nnlab.commands.command import ExperimentCommand
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
-from nnlab.experiments.comparing import compare_arms, plan_comparison
-from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.factors import key_factor, setting_factor
 from nnlab.experiments.study import Conclusion, Evidence, Study
 from nnlab.report.results_view import comparison_grids
 from nnlab.settings import CompareSettings, SpecSetting, WholeSetting, setting
@@ -21,6 +18,8 @@ from nnlab.settings.run_records import TableCell
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+    from nnlab.experiments.experiment import Experiment
 else:
     np = lazy("numpy")
 
@@ -60,6 +59,9 @@ class CompareInitSettings(CompareSettings):
 
 def plan(settings: CompareInitSettings) -> Experiment:
     """The experiment with one arm for each init, at every width and depth asked for."""
+    from nnlab.experiments.comparing import plan_comparison
+    from nnlab.experiments.factors import key_factor, setting_factor
+
     factors = [setting_factor("init", [str(init) for init in settings.inits])]
     for key, sizes in (("width", settings.widths), ("depth", settings.depths)):
         if sizes is not None:
@@ -69,6 +71,8 @@ def plan(settings: CompareInitSettings) -> Experiment:
 
 def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
     """A verdict on the signal at the start for each arm, and whether it trained."""
+    from nnlab.experiments.comparing import compare_arms
+
     layers, runs, curves = evidence.layers, evidence.runs, evidence.curves
     assert layers is not None
     if layers.empty:  # a network whose layers can't be followed one by one

@@ -6,19 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.losses import DEFAULT_LOSS, loss_named
 from nnlab.commands.command import ExperimentCommand
-from nnlab.data.dataset import Dataset
-from nnlab.experiments.comparing import METRIC_OF_TASK, compare_arms, plan_comparison
-from nnlab.experiments.experiment import Arm, Experiment
-from nnlab.experiments.factors import setting_factor
 from nnlab.experiments.study import Conclusion, Evidence, Study
-from nnlab.ingredients.resolve import complete_settings, data_of
 from nnlab.report.results_view import comparison_grids
 from nnlab.settings import CompareSettings, Task, setting
 from nnlab.settings.readers import OptionalSpecList, RateList
 
 if TYPE_CHECKING:
+    from nnlab.data.dataset import Dataset
+    from nnlab.experiments.experiment import Arm, Experiment
     from nnlab.report.results_view import ResultsView
     from nnlab.report.sheets import Sheet
 
@@ -56,6 +52,10 @@ class CompareLossSettings(CompareSettings):
 
 def plan(settings: CompareLossSettings) -> Experiment:
     """The experiment with one arm for each loss, each at its own rate."""
+    from nnlab.experiments.comparing import METRIC_OF_TASK, plan_comparison
+    from nnlab.experiments.factors import setting_factor
+    from nnlab.ingredients.resolve import complete_settings, data_of
+
     dataset = data_of(complete_settings(settings))
     task = dataset.task
     if settings.metric == "auto":
@@ -66,6 +66,9 @@ def plan(settings: CompareLossSettings) -> Experiment:
 
 def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
     """Each loss against the task's default, with the properties of each loss."""
+    from nnlab.catalog.losses import DEFAULT_LOSS
+    from nnlab.experiments.comparing import compare_arms
+
     usual = DEFAULT_LOSS[experiment.dataset.task]
     notes = []
     if experiment.settings.label_noise:
@@ -79,6 +82,8 @@ def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
 
 def _about(arm: Arm, dataset: Dataset) -> dict[str, str | None]:
     """The properties of a loss: its link, what it estimates, its class in PyTorch."""
+    from nnlab.catalog.losses import loss_named
+
     assert arm.settings.loss is not None
     loss = loss_named(arm.settings.loss)
     return {

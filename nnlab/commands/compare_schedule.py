@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nnlab.commands.command import ExperimentCommand
-from nnlab.experiments.comparing import compare_arms, plan_comparison
-from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.factors import setting_factor
 from nnlab.experiments.study import Conclusion, Evidence, Study
 from nnlab.report.results_view import comparison_grids
 from nnlab.settings import CompareSettings, setting
 from nnlab.settings.readers import SpecList
+
+if TYPE_CHECKING:
+    from nnlab.experiments.experiment import Experiment
 
 NAME: Final = "compare-schedule"
 
@@ -30,11 +30,16 @@ class CompareScheduleSettings(CompareSettings):
 
 def plan(settings: CompareScheduleSettings) -> Experiment:
     """The experiment with one arm for each schedule, all with the same epochs, batches and rate."""
+    from nnlab.experiments.comparing import plan_comparison
+    from nnlab.experiments.factors import setting_factor
+
     return plan_comparison(NAME, [setting_factor("schedule", [str(s) for s in settings.schedules])], settings)
 
 
 def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
     """Each schedule against none."""
+    from nnlab.experiments.comparing import compare_arms
+
     return compare_arms(experiment, evidence, usual={"schedule": "none"})
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.catalog.custom import content_hash
 from nnlab.commands.command import Answer, Command, plan_answer
 from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.kinds import parse_value
@@ -22,8 +21,6 @@ from nnlab.experiments.answer_files import (
     write_files,
     write_files_if_named,
 )
-from nnlab.experiments.dry_run import settings_frame
-from nnlab.ingredients.resolve import complete_settings, own_files
 from nnlab.settings import CountSetting, OutputSettings, RunSettings, Settings, setting
 from nnlab.settings.readers import (
     OptionalCount,
@@ -232,6 +229,8 @@ def gradient_check(settings: GradcheckSettings) -> GradientCheck:
 
 
 def _model_settings(settings: GradcheckSettings) -> RunSettings:
+    from nnlab.ingredients.resolve import complete_settings
+
     given = {name: getattr(settings, name) for name in _MODEL if getattr(settings, name) is not None}
     # No row is held out: a check judges no training.
     return complete_settings(RunSettings.from_values({"validation": 0, "test": 0, **given}))
@@ -357,6 +356,8 @@ def answer(given: Given[GradcheckSettings, GradcheckOutputSettings], watcher: Wa
 
     subjects, data_hash = subjects_of(check)
     if given.output.dry_run:
+        from nnlab.experiments.dry_run import settings_frame
+
         plan = {**check_size(subjects, check.method), "directory": path}
         return plan_answer(settings_frame(given, given.settings, plan))
     tables = check_tables(subjects, check.method, with_curves=check.settings.explain_step)
@@ -377,6 +378,9 @@ def _directory_words(check: GradientCheck) -> tuple[str, str]:
 
 
 def _files(check: GradientCheck, tables: CheckTables, data_hash: str | None, clock: Clock) -> AnswerFiles:
+    from nnlab.catalog.custom import content_hash
+    from nnlab.ingredients.resolve import own_files
+
     hashes = {} if check.run is None else own_files(check.run)
     return AnswerFiles(
         command=NAME,
@@ -427,6 +431,8 @@ def _explanation_answer(given: Given[GradcheckSettings, GradcheckOutputSettings]
         )
     chain, title = explanation(given.settings)
     if given.output.dry_run:
+        from nnlab.experiments.dry_run import settings_frame
+
         plan = {"numbers": len(chain.nodes), "paths": len(chain.paths)}
         return plan_answer(settings_frame(given, given.settings, plan))
     from nnlab.diagnostics.chain.chain_table import chain_table

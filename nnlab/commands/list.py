@@ -7,8 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from nnlab.commands.command import Answer, Command
-from nnlab.ingredients.index import TABLES
-from nnlab.ingredients.listing import ingredient, kinds_frame, names_frame
 from nnlab.settings import DisplaySettings, Settings, argument
 
 if TYPE_CHECKING:
@@ -32,6 +30,7 @@ def answer(given: Given[ListSettings, DisplaySettings], watcher: Watcher) -> Ans
 
 
 def _kinds() -> Answer:
+    from nnlab.ingredients.listing import kinds_frame
     from nnlab.report.ingredient_tables import kinds_table
 
     rows = kinds_frame()
@@ -39,16 +38,18 @@ def _kinds() -> Answer:
 
 
 def _names(kind: str) -> Answer:
-    rows = names_frame(kind)
+    from nnlab.ingredients.listing import names_frame
     from nnlab.report.ingredient_tables import names_table
 
+    rows = names_frame(kind)
     return Answer(rows, lambda: [names_table(rows)])
 
 
 def _ingredient(kind: str, name: str) -> Answer:
-    properties, portrait = ingredient(kind, name)
+    from nnlab.ingredients.listing import ingredient
     from nnlab.report.ingredient_tables import ingredient_table
 
+    properties, portrait = ingredient(kind, name)
     table = partial(ingredient_table, properties, kind=kind, name=name)
     return Answer(
         properties,
@@ -57,10 +58,14 @@ def _ingredient(kind: str, name: str) -> Answer:
 
 
 def _kinds_beginning(before: Mapping[str, Any], letters: str) -> Sequence[str]:  # noqa: ARG001
+    from nnlab.ingredients.index import TABLES
+
     return [kind for kind in TABLES if kind.startswith(letters)]
 
 
 def _names_beginning(before: Mapping[str, Any], letters: str) -> Sequence[str]:
+    from nnlab.ingredients.index import TABLES
+
     return [name for name in TABLES.get(before.get("kind") or "", ()) if name.startswith(letters)]
 
 

@@ -11,22 +11,14 @@ from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
-from nnlab.diagnostics.chain.neuron_steps import (
-    GateEpoch,
-    GateRun,
-    NeuronStep,
-    gate_run,
-    neuron_steps,
-    reason_descent_fails,
-)
 from nnlab.experiments.answer_files import NEURON, Clock, write_files_if_named
-from nnlab.experiments.dry_run import settings_frame
 from nnlab.settings import OutputSettings, Settings, SpecSetting, setting
 from nnlab.settings.readers import OptionalCount, OptionalNumber, OptionalNumberList, OptionalRate, OptionalSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nnlab.diagnostics.chain.neuron_steps import GateEpoch, GateRun, NeuronStep
     from nnlab.experiments.watching import Watcher
     from nnlab.report.sheets import Sheet
     from nnlab.settings.given import Given
@@ -84,6 +76,8 @@ def neuron_answer(settings: NeuronSettings) -> NeuronAnswer:
 
 
 def _descent(settings: NeuronSettings) -> NeuronAnswer:
+    from nnlab.diagnostics.chain.neuron_steps import neuron_steps
+
     loss, lr = settings.loss or Spec("mse"), 0.5 if settings.lr is None else settings.lr
     steps = neuron_steps(
         weights=(0.5, -1.0) if settings.weights is None else settings.weights,
@@ -158,6 +152,8 @@ def _notes(steps: Sequence[NeuronStep], activation: Spec) -> tuple[str, ...]:
 
 
 def _gate(settings: NeuronSettings, gate: str) -> NeuronAnswer:
+    from nnlab.diagnostics.chain.neuron_steps import gate_run, reason_descent_fails
+
     for name in _NOT_OF_A_GATE:
         if getattr(settings, name) is not None:
             raise UsageError(
@@ -202,6 +198,8 @@ def answer(given: Given[NeuronSettings, OutputSettings], watcher: Watcher) -> An
     """The neuron's numbers; files only if a place for them was named."""
     clock, shown = Clock(), neuron_answer(given.settings)
     if given.output.dry_run:
+        from nnlab.experiments.dry_run import settings_frame
+
         return plan_answer(settings_frame(given, given.settings, {"rows": len(shown.rows)}))
 
     def sheets() -> Sequence[Sheet]:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from nnlab.catalog.optimizers import optimizer_named, optimizer_values
 from nnlab.commands.command import ExperimentCommand
-from nnlab.experiments.experiment import Arm, Experiment, run_settings
 from nnlab.experiments.judging import judge_arms
 from nnlab.experiments.study import Conclusion, Evidence, Facts, Study
-from nnlab.ingredients.resolve import settings_and_data
 from nnlab.settings import ExperimentSettings, setting
 from nnlab.settings.readers import RateList
 
 if TYPE_CHECKING:
     from nnlab.analysis.verdicts import SweepVerdict
+    from nnlab.experiments.experiment import Experiment
 
 NAME: Final = "sweep-lr"
 
@@ -30,6 +28,9 @@ class SweepLrSettings(ExperimentSettings):
 
 def plan(settings: SweepLrSettings) -> Experiment:
     """The experiment with one arm for each rate."""
+    from nnlab.experiments.experiment import Arm, Experiment, run_settings
+    from nnlab.ingredients.resolve import settings_and_data
+
     settings, dataset = settings_and_data(settings)
     arms = tuple(Arm(repr(lr), run_settings(settings, lr=lr)) for lr in settings.lr)
     return Experiment(NAME, "lr", arms, settings, dataset, varied=("lr",))
@@ -37,6 +38,8 @@ def plan(settings: SweepLrSettings) -> Experiment:
 
 def measure_sharpness(experiment: Experiment) -> Facts:
     """For SGD, the sharpness at the start, and the largest rate at which descent on a quadratic of that sharpness is stable."""
+    from nnlab.catalog.optimizers import optimizer_named, optimizer_values
+
     optimizer = experiment.settings.optimizer
     stability_limit = optimizer_named(optimizer).stability_limit
     if stability_limit is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from nnlab.commands.command import ExperimentCommand
-from nnlab.experiments.experiment import Arm, Experiment, run_settings
 from nnlab.experiments.judging import judge_arms
 from nnlab.experiments.study import Study
-from nnlab.ingredients.resolve import settings_and_data
 from nnlab.settings import CountSetting, ExperimentSettings, setting
 from nnlab.settings.readers import SeedList
+
+if TYPE_CHECKING:
+    from nnlab.experiments.experiment import Experiment
 
 NAME: Final = "train"
 
@@ -24,6 +25,9 @@ class TrainSettings(ExperimentSettings):
 
 def plan(settings: TrainSettings) -> Experiment:
     """The experiment with a single arm, named after its model."""
+    from nnlab.experiments.experiment import Arm, Experiment, run_settings
+    from nnlab.ingredients.resolve import settings_and_data
+
     settings, dataset = settings_and_data(settings)
     arm = Arm(str(settings.model), run_settings(settings))
     return Experiment(NAME, None, (arm,), settings, dataset)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -94,6 +93,8 @@ def write_files_if_named(
     """Write an answer that can be computed again in a moment, if the person named a place for it; remarks on the place."""
     if given.output.out is None and given.output.name is None:
         return ()
+    from importlib.metadata import version
+
     files = AnswerFiles(
         command=command,
         identity={"the command": command, **given.settings.deciding()},

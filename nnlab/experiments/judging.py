@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 from nnlab.core.spelling import mention
-from nnlab.experiments.experiment import Experiment
 from nnlab.experiments.study import Conclusion, Evidence
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nnlab.analysis.selection import Selection
+    from nnlab.experiments.experiment import Experiment
 
 
 def judge_arms(

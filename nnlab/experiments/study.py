@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import JsonValue
 
-from nnlab.experiments.experiment import Experiment
 from nnlab.settings import ExperimentSettings
 from nnlab.settings.run_records import TableCell
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from nnlab.experiments.experiment import Experiment
 
 S = TypeVar("S", bound=ExperimentSettings)
 

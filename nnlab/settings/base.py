@@ -59,9 +59,9 @@ class Settings(BaseModel):
             raise UsageError(f"{mention(name)}: {message}, not {first['input']!r}.") from None
 
     @classmethod
-    def arguments(cls) -> frozenset[str]:
-        """The names of the settings that are positional arguments."""
-        return frozenset(name for name in cls.model_fields if cls.extra(name)["argument"])
+    def arguments(cls) -> tuple[str, ...]:
+        """The names of the settings that are positional arguments, in their order."""
+        return tuple(name for name in cls.model_fields if cls.extra(name)["argument"])
 
     @classmethod
     def with_role(cls, role: Role) -> tuple[str, ...]:

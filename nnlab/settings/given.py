@@ -81,7 +81,7 @@ def collect(
     Raises:
         UsageError: a value or a name that can't be what was meant; says where it came from, unless the user typed it.
     """
-    accepted = {*settings.model_fields, *output.model_fields} - settings.arguments()
+    accepted = {*settings.model_fields, *output.model_fields}.difference(settings.arguments())
     path = values.get("config") or os.environ.get(f"{PREFIX}CONFIG") or None
     config = None if path is None or not issubclass(output, OutputSettings) else str(path)
     layers: list[tuple[Origin, Mapping[str, object]]] = [

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from filelock import FileLock, Timeout
-
 from nnlab.core.errors import RefusedError
 from nnlab.core.spelling import mention
 from nnlab.storage.writing import disk_errors
@@ -25,6 +23,8 @@ def hold_directory(directory: Path) -> Iterator[None]:
     Raises:
         RefusedError: another process holds it.
     """
+    from filelock import FileLock, Timeout
+
     lock = FileLock(directory / LOCK)
     with disk_errors(directory):
         try:

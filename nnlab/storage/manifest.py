@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +101,7 @@ class Manifest:
             content = json.loads(text)
             schema_version = int(content["schema_version"])
             if schema_version <= MANIFEST_SCHEMA_VERSION:
-                return _adapter.validate_python(content)
+                return _adapter().validate_python(content)
         except (ValueError, KeyError, TypeError, ValidationError):
             raise DataError(
                 f"{where} is not a manifest of nnlab. Give {mention('fresh', True)} to set its directory aside."
@@ -112,7 +112,10 @@ class Manifest:
         )
 
 
-_adapter: Final = TypeAdapter(Manifest)
+@cache
+def _adapter() -> TypeAdapter[Manifest]:
+    """The validator of manifests, built when one is first read: building it takes 8 ms."""
+    return TypeAdapter(Manifest)
 
 
 def _json_value(value: object) -> object:
@@ -147,6 +150,8 @@ def read_manifest(directory: Path) -> Manifest | None:
 
 def library_versions(*, nnlab: str, torch: str) -> dict[str, str]:
     """The versions of the software that decides numbers; those of pandas and numpy are read without importing them."""
+    from importlib.metadata import version
+
     found = {"nnlab": nnlab, "python": platform.python_version(), "torch": torch}
     return found | {name: version(name) for name in ("numpy", "pandas")}
 
