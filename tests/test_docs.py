@@ -26,13 +26,13 @@ from nnlab.catalog.metrics import METRICS
 from nnlab.cli.app import app
 from nnlab.commands import COMMANDS as TABLE
 from nnlab.commands import setting_names
-from nnlab.commands.neuron import NeuronSettings, neuron_answer
+from nnlab.commands.gradcheck import CHAIN_CSV, GRADCHECK_CSV, STEPS_CSV
+from nnlab.commands.neuron import NEURON_CSV, NeuronSettings, neuron_answer
 from nnlab.core.errors import NnlabError
 from nnlab.core.spelling import as_flag
 from nnlab.diagnostics.chain.chain_table import CHAIN_COLUMNS
 from nnlab.diagnostics.gradcheck.step_curve import StepError
 from nnlab.diagnostics.signals.layer_signals import SIGNAL_COLUMNS
-from nnlab.experiments import answer_files as answers
 from nnlab.settings.given import collect
 from nnlab.settings.origins import spell_errors
 from nnlab.storage import csv_files
@@ -263,7 +263,7 @@ def test_every_file_that_an_experiment_writes_is_described():
         csv_files.COMPARISONS_CSV,
         csv_files.TUNING_CSV,
     ]
-    of_checks = (answers.GRADCHECK, answers.STEPS, answers.CHAIN, answers.NEURON)
+    of_checks = (GRADCHECK_CSV, STEPS_CSV, CHAIN_CSV, NEURON_CSV)
     for name in (*names, csv_files.LAYERS_CSV, *of_checks, MANIFEST, JOURNAL):
         assert f"\n## {name}\n" in text
         assert f"\n| `{name}` |" in text

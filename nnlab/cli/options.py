@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import typer
@@ -83,7 +84,9 @@ def _argument(name: str, settings: type[Settings], completion: Completion | None
     names = None if completion is None else _completion_with_context(completion)
     metavar = settings.extra(name)["metavar"]
     argument = typer.Argument(metavar=str(metavar), help=field.description, show_default=False, autocompletion=names)
-    return _parameter(name, str if field.is_required() else _TEXT, argument, is_required=field.is_required())
+    # The types that a shell shows and completes; other arguments are text for the settings to read.
+    kind = field.annotation if field.annotation in (Path, Path | None) else str if field.is_required() else _TEXT
+    return _parameter(name, kind, argument, is_required=field.is_required())
 
 
 def _option(name: str, settings: type[Settings]) -> inspect.Parameter:

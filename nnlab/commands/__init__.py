@@ -51,4 +51,4 @@ COMMANDS: Final[Mapping[str, AnyCommand]] = {
 def setting_names(commands: Iterable[AnyCommand]) -> frozenset[str]:
     """Every setting that some command has: the names that the environment may hold."""
     classes = [kind for command in commands for kind in (command.settings, command.output)]
-    return frozenset(name for kind in classes for name in kind.model_fields)
+    return frozenset(name for kind in classes for name in set(kind.model_fields).difference(kind.arguments()))

@@ -122,24 +122,7 @@ class ExperimentCommand(Generic[E]):
         completion = carry_out(question, watcher)
         has_grids = isinstance(settings, CompareSettings) and settings.show_grid
         view = view_results(question.path, explain=settings.explain, has_grids=has_grids)
-        return self.show_results(view, given.output, failure=completion.failure)
-
-    def show_results(
-        self, view: ResultsView, output: DisplaySettings, *, failure: PartialError | None = None
-    ) -> Answer:
-        """The answer that a results directory holds."""
-        notes, remarks = view.manifest.notes, [f"Files: {view.path}"]
-        tuning = view.path / TUNING_CSV
-        if view.has_grids and tuning.exists() and not output.is_for_a_person:
-            remarks.append(f"Every rate that was tried: {tuning}")
-        return Answer(
-            view.summary,
-            lambda: [summary_sheet(view).with_notes(notes), *self.further_sheets(view)],
-            csv=(view.path / SUMMARY_CSV).read_bytes(),
-            notes=notes,
-            remarks=remarks,
-            failure=failure,
-        )
+        return show_results(view, given.output, further_sheets=self.further_sheets, failure=completion.failure)
 
 
 # What the front ends loop over.
@@ -155,3 +138,32 @@ def plan_answer(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Answer:
         return [records_table(rows, all_rows=True)]
 
     return Answer(rows, sheets, remarks=remarks)
+
+
+def show_results(
+    view: ResultsView,
+    output: DisplaySettings,
+    *,
+    further_sheets: Callable[[ResultsView], Sequence[Sheet]],
+    failure: PartialError | None = None,
+) -> Answer:
+    """The answer that a results directory holds.
+
+    Args:
+        view: the directory, and how much of it is to be shown.
+        output: the format, no longer auto.
+        further_sheets: the sheets below the table of arms.
+        failure: raised once the answer is shown.
+    """
+    notes, remarks = view.manifest.notes, [f"Files: {view.path}"]
+    tuning = view.path / TUNING_CSV
+    if view.has_grids and tuning.exists() and not output.is_for_a_person:
+        remarks.append(f"Every rate that was tried: {tuning}")
+    return Answer(
+        view.summary,
+        lambda: [summary_sheet(view).with_notes(notes), *further_sheets(view)],
+        csv=(view.path / SUMMARY_CSV).read_bytes(),
+        notes=notes,
+        remarks=remarks,
+        failure=failure,
+    )

@@ -13,9 +13,6 @@ from nnlab.core.spec import Spec
 from nnlab.core.spelling import as_flag, mention, spell
 from nnlab.diagnostics.gradcheck.gradient_report import STEP, Method
 from nnlab.experiments.answer_files import (
-    CHAIN,
-    GRADCHECK,
-    STEPS,
     AnswerFiles,
     Clock,
     write_files,
@@ -43,6 +40,10 @@ if TYPE_CHECKING:
     from nnlab.settings.given import Given
 
 NAME: Final = "gradcheck"
+
+GRADCHECK_CSV: Final = "gradcheck.csv"
+STEPS_CSV: Final = "steps.csv"
+CHAIN_CSV: Final = "chain.csv"
 
 # Four checks, and two explanations of the chain rule.
 GradcheckQuestion = Literal["catalogue", "model", "function", "module", "explain", "chain"]
@@ -386,7 +387,7 @@ def _files(check: GradientCheck, tables: CheckTables, data_hash: str | None, clo
         command=NAME,
         identity=check.identity,
         words=_directory_words(check),
-        tables={GRADCHECK: tables.rows} | ({} if tables.curves is None else {STEPS: tables.curves}),
+        tables={GRADCHECK_CSV: tables.rows} | ({} if tables.curves is None else {STEPS_CSV: tables.curves}),
         torch=tables.torch,
         started=clock.started,
         seconds=clock.seconds,
@@ -416,7 +417,7 @@ def _check_answer(
         *first, last = shown if tables.curves is None else [*shown, curve_sheet(tables.curves)]
         return [*first, last.with_notes(tables.notes)]
 
-    rows, name = (tables.rows, GRADCHECK) if tables.curves is None else (tables.curves, STEPS)
+    rows, name = (tables.rows, GRADCHECK_CSV) if tables.curves is None else (tables.curves, STEPS_CSV)
     csv, remarks = (path / name).read_bytes(), [f"Files: {path}"]
     return Answer(rows, sheets, csv=csv, notes=tables.notes, remarks=remarks, is_wrong=not tables.ok)
 
@@ -447,7 +448,7 @@ def _explanation_answer(given: Given[GradcheckSettings, GradcheckOutputSettings]
         *first, last = chain_sheets(rows, title=title)
         return [*first, last.with_notes(notes)]
 
-    remarks = write_files_if_named(NAME, given, {CHAIN: rows}, notes, clock, watcher)
+    remarks = write_files_if_named(NAME, given, {CHAIN_CSV: rows}, notes, clock, watcher)
     return Answer(rows, sheets, notes=notes, remarks=remarks, is_wrong=not chain.ok)
 
 

@@ -11,7 +11,7 @@ from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.core.spelling import mention
-from nnlab.experiments.answer_files import NEURON, Clock, write_files_if_named
+from nnlab.experiments.answer_files import Clock, write_files_if_named
 from nnlab.settings import OutputSettings, Settings, SpecSetting, setting
 from nnlab.settings.readers import OptionalCount, OptionalNumber, OptionalNumberList, OptionalRate, OptionalSpec
 
@@ -26,6 +26,7 @@ else:
     pd = lazy("pandas")
 
 NAME: Final = "neuron"
+NEURON_CSV: Final = "neuron.csv"
 
 # A gate has rows and a loss of its own.
 _NOT_OF_A_GATE: Final = ("input", "target", "loss")
@@ -208,7 +209,7 @@ def answer(given: Given[NeuronSettings, OutputSettings], watcher: Watcher) -> An
         sheet = neuron_table(shown.rows, title=shown.title, all_rows=given.settings.all)
         return [sheet.with_notes(shown.notes)]
 
-    remarks = write_files_if_named(NAME, given, {NEURON: shown.rows}, shown.notes, clock, watcher)
+    remarks = write_files_if_named(NAME, given, {NEURON_CSV: shown.rows}, shown.notes, clock, watcher)
     return Answer(shown.rows, sheets, notes=shown.notes, remarks=remarks)
 
 

@@ -6,12 +6,11 @@ import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from nnlab.commands.command import Answer, Command, ExperimentCommand
+from nnlab.commands.command import Answer, Command, ExperimentCommand, show_results
 from nnlab.core.errors import DataError
-from nnlab.experiments.answer_files import CHAIN, GRADCHECK, NEURON
-from nnlab.report.results_view import ResultsView, summary_sheet, view_results
+from nnlab.report.results_view import ResultsView, no_sheets, summary_sheet, view_results
 from nnlab.settings import DisplaySettings, Settings, argument, setting
 from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, RUNS_CSV, SUMMARY_CSV, read_csv
 from nnlab.storage.manifest import MANIFEST, read_manifest
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from nnlab.experiments.watching import Watcher
     from nnlab.report.sheets import Sheet
     from nnlab.settings.given import Given
-
-# Files of which one alone is a command's whole result.
-_SINGLE: Final = (GRADCHECK, CHAIN, NEURON)
 
 
 class ShowSettings(Settings):
@@ -48,11 +44,12 @@ def show_command(experiments: Mapping[str, ExperimentCommand[Any]]) -> Command[S
             return _rows_answer(read_csv(text), all_rows=settings.all)
         if not what.is_dir():
             return _file_answer(what, all_rows=settings.all)
-        single = next((what / name for name in _SINGLE if (what / name).exists()), None)
-        if single is not None:
-            return _file_answer(single, all_rows=settings.all, remarks=[f"Files: {what}"])
+        tables = sorted(what.glob("*.csv"))
+        if tables and not (what / RUNS_CSV).exists():  # a command without runs: its first table is the result
+            return _file_answer(tables[0], all_rows=settings.all, remarks=[f"Files: {what}"])
         view = view_results(what, explain=settings.explain, all_rows=settings.all)
-        return experiments[view.manifest.command].show_results(view, given.output)
+        known = experiments.get(view.manifest.command)  # None: of another nnlab
+        return show_results(view, given.output, further_sheets=known.further_sheets if known else no_sheets)
 
     return Command(
         "show",

@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nnlab import __version__
+from nnlab.core.spelling import spell
 from nnlab.experiments.manifests import new_manifest
 from nnlab.settings import OutputSettings, Settings
 from nnlab.settings.given import Given
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from nnlab.experiments.watching import Watcher
-
-GRADCHECK: Final = "gradcheck.csv"
-STEPS: Final = "steps.csv"
-CHAIN: Final = "chain.csv"
-NEURON: Final = "neuron.csv"
 
 
 class Clock:
@@ -127,6 +123,6 @@ def _manifest(files: AnswerFiles, given: Given[Settings, OutputSettings]) -> Man
         started=files.started,
         finished=utc_now(),
         seconds=files.seconds,
-        notes=tuple(files.notes),
+        notes=tuple(spell(note, given.front_end.spelling) for note in files.notes),
         facts=files.facts,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nnlab import __version__
 from nnlab.core.errors import PartialError
+from nnlab.core.spelling import spell
 from nnlab.experiments.best_model import BestModel
 from nnlab.experiments.conclusions import is_answered, write_conclusion
 from nnlab.experiments.experiment import Experiment
@@ -216,13 +217,15 @@ class _Work(Generic[S]):
         self.watcher.end_phase("conclusion and files")
         spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
         facts |= conclusion.facts
+        spelling = self.question.given.front_end.spelling
         write_manifest(
             self.path,
             replace(
                 manifest,
                 finished=utc_now(),
                 seconds=spent,
-                notes=(*manifest.notes, *notes, *conclusion.notes),
+                # In the words of the front end that asked: the file is read by people and programs, not by a front end alone.
+                notes=tuple(spell(note, spelling) for note in (*manifest.notes, *notes, *conclusion.notes)),
                 facts=facts,
             ),
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from nnlab.core.errors import DataError
-from nnlab.core.spelling import as_keyword, spell
 from nnlab.storage.csv_files import COMPARISONS_CSV, CURVES_CSV, LAYERS_CSV, RUNS_CSV, SUMMARY_CSV, TUNING_CSV, read_csv
 from nnlab.storage.manifest import Manifest, read_manifest
 
@@ -71,8 +70,8 @@ class Results:
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences about the summary, settings spelled as in Python."""
-        return [spell(note, as_keyword) for note in self.manifest.notes]
+        """Sentences about the summary, in the words of the front end that asked for it."""
+        return self.manifest.notes
 
     @property
     def facts(self) -> Mapping[str, JsonValue]:

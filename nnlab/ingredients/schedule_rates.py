@@ -11,6 +11,7 @@ from nnlab.catalog.schedules import SCHEDULES, Budget, schedule_values
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.settings import CountSetting, RateSetting, Settings, SpecSetting, WholeSetting, setting
+from nnlab.settings.readers import OptionalCount
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +32,7 @@ class ScheduleSettings(Settings):
     lr: RateSetting = setting(0.1, "Learning rate.")
     epochs: CountSetting = setting(10, "Passes over the training part.")
     steps_per_epoch: CountSetting = setting(32, "Batches of one pass.")
-    steps: CountSetting | None = setting(None, "Stop after this number of steps.")
+    steps: OptionalCount = setting(None, "Stop after this number of steps.", metavar="N")
     warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
 
     @property

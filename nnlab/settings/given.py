@@ -48,6 +48,7 @@ class Given(Generic[S, O]):
         origins: where each setting's value came from.
         config: the experiment file, if there is one.
         argv: the command line that asks the same.
+        front_end: the front end that asks.
     """
 
     settings: S
@@ -55,6 +56,7 @@ class Given(Generic[S, O]):
     origins: Mapping[str, Origin]
     config: str | None = None
     argv: tuple[str, ...] = ()
+    front_end: FrontEnd = COMMAND_LINE
 
 
 def collect(
@@ -101,6 +103,7 @@ def collect(
             origins,
             config,
             argv,
+            front_end,
         )
 
 
@@ -133,7 +136,7 @@ def _file(path: str, command: str, accepted: Collection[str]) -> dict[str, objec
         raise UsageError(f"{place}: settings is a table, [settings], not {values!r}.")
     for key, value in values.items():
         if key not in accepted:
-            see = f"`nnlab {command} --help` lists all, as options: batch_size is --batch-size."
+            see = f"`nnlab {command} --help` lists all, with dashes for underscores."
             raise UsageError(f"{place}: settings.{key} is not known.{setting_meant(key, accepted)} {see}")
         if not isinstance(value, str | int | float | list):
             raise UsageError(f"{place}: settings.{key} takes text, a number, true or false, or a list, not {value!r}.")

@@ -6,19 +6,24 @@ import importlib
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import nnlab
 from nnlab.cli.app import program_of
 from nnlab.commands import COMMANDS, EXPERIMENTS
-from nnlab.commands.command import ExperimentCommand
+from nnlab.commands.command import Answer, Command, ExperimentCommand
+from nnlab.report.records import records_table
+from nnlab.settings import DisplaySettings, Settings, argument, setting
 
 # The whole of a command that trains, as a person would add it to nnlab/commands/.
 FILE = '''
 """`nnlab compare-width`: hidden layers of several widths."""
 
-from nnlab.commands.command import ExperimentCommand
+from nnlab.commands.command import Answer, Command, ExperimentCommand
+from nnlab.report.records import records_table
+from nnlab.settings import DisplaySettings, Settings, argument, setting
 from nnlab.experiments.comparing import compare_arms, plan_comparison
 from nnlab.experiments.factors import key_factor
 from nnlab.experiments.study import Study
@@ -109,3 +114,26 @@ def test_the_shell_completes_its_name_and_the_values_of_its_options(command):
     assert completed("nnlab compare-w") == ["compare-width"]
     assert "--widths" in completed("nnlab compare-width --wi")
     assert "kaiming_normal" in completed("nnlab compare-width --init kaiming_n")
+
+
+def test_a_command_that_trains_nothing_is_one_file_too(monkeypatch):
+    class HalfSettings(Settings):
+        number: float = argument("A number.", metavar="X")
+        times: int = setting(1, "How often.", metavar="N")
+
+    def answer(given, watcher):
+        rows = pd.DataFrame({"half": [given.settings.number / 2**given.settings.times]})
+        return Answer(rows, lambda: [records_table(rows)])
+
+    half = Command(
+        "half", "Half of a number.", HalfSettings, DisplaySettings, answer, lambda _: None, ("nnlab half 3",)
+    )
+    monkeypatch.setitem(COMMANDS, "half", half)
+    assert "Half of a number." in ran("--help").stdout
+    assert ran("half", "--help").stdout.rstrip().endswith("nnlab half 3")
+    assert ran("half", "3").stdout == "half\n1.5\n"
+    assert ran("half", "3", NNLAB_TIMES="2").stdout == "half\n0.75\n"
+    assert ran("half").exit_code == 2
+    # An argument is what the person types: a variable of its name is a mistake.
+    refused = ran("half", NNLAB_NUMBER="3")
+    assert refused.exit_code == 2

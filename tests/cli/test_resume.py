@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 
@@ -181,3 +182,16 @@ def test_a_directory_of_someone_elses_is_left_alone(tmp_path):
     assert ended.code == 5
     assert "out is not empty and holds no results of nnlab." in ended.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.jpg"]
+
+
+def test_results_of_a_command_that_this_nnlab_does_not_have_are_shown(folder):
+    manifest = folder / "out" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"command": "sweep-lr"', '"command": "sweep-later"'))
+    shown = nnlab("show", "out", cwd=folder)
+    assert shown.code == 0, shown.err
+    assert "Best: lr" in shown.out or "No best arm" in shown.out
+
+
+def test_what_is_written_names_options_as_they_were_typed_and_holds_no_mark(folder):
+    written = (folder / "out" / "manifest.json").read_text() + (folder / "out" / "journal.jsonl").read_text()
+    assert not re.search(r"\\u27e8|⟨", written)

@@ -147,7 +147,7 @@ def test_the_curves_of_a_training_have_a_row_for_each_epoch_from_0_on(folder):
 def test_a_training_is_one_seed_unless_more_are_asked_for(folder):
     shown = nnlab("show", "kind", cwd=folder)
     assert "1 seed, 3 epochs" in shown.out
-    assert "One seed: no intervals" in shown.out
+    assert "One seed: there are no intervals" in shown.out
 
 
 def test_a_row_that_is_reconstructed_comes_back_in_the_data_s_own_unit(folder):
