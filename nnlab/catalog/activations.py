@@ -73,6 +73,7 @@ class Activation:
         slope_of: the output h or the input z.
         bounded: h stays between two finite values, so that the unit can saturate.
         gain: `gain(**keys)`: the number that `gain=auto` stands for.
+        is_threshold: the slope is 1 where h > 0 and 0 elsewhere, so that a gradient passes back in one pass over memory.
         in_place: name of the function in `torch` that overwrites z with the same result; None if there is none.
         torch_class: name of the class in `torch.nn` that takes the same keys; None if there is none.
         source: who defined it.
@@ -84,6 +85,7 @@ class Activation:
     slope_of: Literal["output", "input"] = "output"
     bounded: bool = False
     gain: Callable[..., float] = _UNIT_GAIN
+    is_threshold: bool = False
     in_place: str | None = None
     torch_class: str | None = None
     source: str = ""
@@ -285,6 +287,7 @@ ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "relu": Activation(
         relu,
         relu_slope,
+        is_threshold=True,
         gain=_fixed_gain(math.sqrt(2.0)),
         in_place="relu_",
         torch_class="ReLU",

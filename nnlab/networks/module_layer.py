@@ -197,13 +197,13 @@ def _num_elements(out: object) -> int:
 
 def trained_parameters(module: nn.Module) -> Iterator[Parameter]:
     """The module's trained tensors, each with the law for the kind of part that holds it."""
-    holders: dict[int, tuple[nn.Module, str]] = {}
+    holders: dict[nn.Parameter, tuple[nn.Module, str]] = {}
     for part in module.modules():
         for name, tensor in part.named_parameters(recurse=False):
-            holders.setdefault(id(tensor), (part, name))
+            holders.setdefault(tensor, (part, name))
     for name, tensor in module.named_parameters():
         if tensor.requires_grad:
-            part, own = holders[id(tensor)]
+            part, own = holders[tensor]
             law, weight_shape = _law(part, own)
             recurrent = isinstance(part, nn.RNNBase | nn.RNNCellBase)
             bound = 1 / math.sqrt(part.hidden_size) if recurrent else None  # type: ignore[arg-type]

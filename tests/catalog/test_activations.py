@@ -133,3 +133,12 @@ def test_values_that_make_no_function_are_refused_in_words(text, says):
     entry, values = entry_and_values(text)
     with pytest.raises(UsageError, match=says):
         entry.function(torch.zeros(1), **values)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ACTIVATIONS.items() if row.is_threshold])
+def test_the_slope_of_a_threshold_is_that_of_pytorchs_kernel(name):
+    z = torch.tensor([-2.0, -0.0, 0.0, 1e-30, 3.0], dtype=torch.float64)
+    h = ACTIVATIONS[name].function(z)
+    gradient = torch.full_like(z, 7.0)
+    passed = torch.ops.aten.threshold_backward(gradient, h, 0)
+    assert torch.equal(passed, gradient * ACTIVATIONS[name].slope(h))

@@ -29,7 +29,7 @@ class ActivateKernel:
         self.slope: Callable[[Tensor], Tensor] = partial(entry.slope, **values)
         self.from_output = entry.slope_of == "output"
         self.in_place = getattr(torch, entry.in_place) if entry.in_place and self.from_output else None
-        self.is_relu = layer.activation.name == "relu"
+        self.is_threshold = entry.is_threshold
         self.blocks_x, self.blocks_d = CachedView(blocks_of), CachedView(blocks_of)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
@@ -43,7 +43,7 @@ class ActivateKernel:
 
     def backward(self, d: Tensor) -> Tensor:
         into = self.blocks_d(d)
-        if self.is_relu:
+        if self.is_threshold:
             # The same as the slope, in one pass over memory.
             torch.ops.aten.threshold_backward.grad_input(into, self.kept, 0, grad_input=into)
         else:

@@ -60,13 +60,14 @@ def kernels_of(
     new_output = padded_zeros if training else AlternatingBuffers()
     new_gradient = AlternatingBuffers().new_like
 
-    def kernel_of(layer: Layer, name: str) -> Kernel:
+    def kernel_of(layer: Layer, index: int) -> Kernel:
+        name = f"{prefix}{index}"
         if isinstance(layer, Residual):
             inner = kernels_of(layer.inner, weights, width, masks, training=training, prefix=f"{name}.inner.")
             return ResidualKernel(inner)
-        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, name == "0", new_output, new_gradient))
+        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, not prefix and index == 0, new_output, new_gradient))
 
-    return [kernel_of(layer, f"{prefix}{index}") for index, layer in enumerate(layers)]
+    return [kernel_of(layer, index) for index, layer in enumerate(layers)]
 
 
 def running_statistics(parameters: Mapping[str, Tensor], layers: Layers) -> dict[str, Tensor]:
