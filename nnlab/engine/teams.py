@@ -14,11 +14,13 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
 import torch
@@ -119,8 +121,25 @@ def _has_semaphores() -> bool:
 def _threads(work: Work, size: int) -> Iterator[Team]:
     """Context manager: a team of threads."""
     stop = threading.Event()
-    with _shut_down(ThreadPoolExecutor(size, thread_name_prefix="tile", initializer=use_one_core)) as pool:
+    threads: list[int] = []
+
+    def settle() -> None:
+        threads.append(threading.get_native_id())
+        use_one_core()
+
+    with _shut_down(ThreadPoolExecutor(size, thread_name_prefix="tile", initializer=settle)) as pool:
         yield Team(lambda index: pool.submit(work.train, index, stop.is_set), lambda future: future.result(), stop.set)
+    _await_the_end_of(threads)
+
+
+def _await_the_end_of(threads: Sequence[int]) -> None:
+    """Return once the system has ended these threads, too, so that it is safe to fork.
+
+    Before Python 3.13, joining a thread does not wait for the libraries to clean up behind it. MKL holds a lock meanwhile, and a worker
+    forked at that moment waits for it forever: on a busy machine, one fork in ten that followed a thread at once (measured).
+    """
+    while any(Path(f"/proc/self/task/{thread}").exists() for thread in threads):
+        time.sleep(1e-4)
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -104,6 +106,22 @@ def test_a_thread_of_a_program_has_its_runs_trained_by_threads():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(execute, SIX, SOURCES, Machine(CPU, 2), Hooks(watch=look)).result()
     assert set(pids) == {os.getpid()}
+
+
+def test_threads_are_gone_from_the_system_when_their_team_ends():
+    libc, key, ids = ctypes.CDLL(None), ctypes.c_uint(), set[int]()
+    libc.pthread_key_create(
+        ctypes.byref(key), libc.usleep
+    )  # the clean-up of a thread that has set a value: sleep for so long
+
+    def look(*_: object) -> list[list[dict[str, int]]]:
+        libc.pthread_setspecific(key, ctypes.c_void_p(200_000))
+        ids.add(threading.get_native_id())
+        return []
+
+    execute(SIX, SOURCES, Machine(CPU, 1), Hooks(watch=look))
+    assert ids
+    assert not any(Path(f"/proc/self/task/{thread}").exists() for thread in ids)
 
 
 def test_a_fork_that_fails_leaves_no_worker(monkeypatch):
