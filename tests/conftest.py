@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import settings
@@ -14,3 +15,11 @@ settings.load_profile("nnlab")
 # each other. OpenMP, and so PyTorch and OpenBLAS, reads this when it is loaded, and so do the processes that a test starts.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_finish() -> None:
+    """Leave the loaded libraries and the tests out of garbage collection: half a million objects that stay until the end.
+
+    Going through them took a tenth of the suite's time.
+    """
+    gc.freeze()
