@@ -11,6 +11,7 @@ from nnlab.catalog.schedules import SCHEDULES, Budget, schedule_values
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
 from nnlab.settings import CountSetting, RateSetting, Settings, SpecSetting, WholeSetting, setting
+from nnlab.settings.readers import OptionalCount
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,11 +28,11 @@ STALLED: Final = (
 class ScheduleSettings(Settings):
     """`nnlab schedule`: a schedule and a budget."""
 
-    schedule: SpecSetting = setting(Spec("none"), "Schedule of the learning rate.")
+    schedule: SpecSetting = setting(Spec("none"), "Learning-rate schedule.")
     lr: RateSetting = setting(0.1, "Learning rate.")
     epochs: CountSetting = setting(10, "Passes over the training part.")
-    steps_per_epoch: CountSetting = setting(32, "Batches of one pass.")
-    steps: CountSetting | None = setting(None, "Stop after this number of steps.")
+    steps_per_epoch: CountSetting = setting(32, "Batches per epoch.")
+    steps: OptionalCount = setting(None, "Stop after N steps.", metavar="N")
     warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
 
     @property
