@@ -28,20 +28,21 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
 
         nnlab.run("sweep-lr", data="moons", lr=[0.1, 0.3, 1.0], seeds=5, out="results/mine").summary
 
-    Environment variables and `config="FILE.toml"` count as they do at the command line: an option given here is over the
-    environment, which is over the file.
+    Environment variables and `config="FILE.toml"` count as they do at the command line: an option given here overrides the
+    environment, which overrides the file.
 
     Args:
         command: `train`, `sweep-lr`, `compare`, `compare-init`, `compare-loss` or `compare-schedule`.
         settings: the options in an object of the command's class; the fields it was made with count as given.
-        options: the command's, with underscores: text as it is typed there (`"1e-3:10:16"`, `"normal:std=0.5"`), or
-            numbers, flags and lists. `out`, `name` and `fresh` say where the files go. None means not given.
+        options: the command's options, with underscores: text as at the command line (`"1e-3:10:16"`, `"normal:std=0.5"`), or
+            numbers, booleans and lists. `out`, `name` and `fresh` say where the files go. None means not given.
 
     Raises:
-        UsageError: options that can't be what is meant.
+        UsageError: options that can't be what was meant.
         DataError: data that can't be used.
         RefusedError: the directory belongs to another experiment, or to another process now.
-        PartialError: the machine failed some runs; the others are in the directory, and the same call tries again.
+        PartialError: some runs failed for lack of memory or disk space; the others are in the directory, and the same call
+            tries the failed ones again.
     """
     if command not in EXPERIMENTS:
         see = f"Accepted: {', '.join(sorted(EXPERIMENTS))}. `nnlab.testing.assert_gradients` checks gradients."

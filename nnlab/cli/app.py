@@ -1,4 +1,4 @@
-"""The program: a command line for each command, errors in its words, exit codes."""
+"""The program: a command line for each command, errors spelled for it, exit codes."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def program_of(commands: Mapping[str, AnyCommand]) -> typer.Typer:
     return app
 
 
+def _version(is_given: bool) -> None:
+    if is_given:
+        typer.echo(f"nnlab {__version__}")
+        raise typer.Exit
+
+
 def _options_without_command(
     version: Annotated[
         bool,
@@ -52,7 +58,7 @@ def _options_without_command(
             "--version",
             help="Show the version.",
             metavar="",
-            callback=lambda is_given: _version(is_given),
+            callback=_version,
             is_eager=True,
         ),
     ] = False,
@@ -60,14 +66,8 @@ def _options_without_command(
     """The options of `nnlab` itself."""
 
 
-def _version(is_given: bool) -> None:
-    if is_given:
-        typer.echo(f"nnlab {__version__}")
-        raise typer.Exit
-
-
 def _examples(command: AnyCommand) -> str:
-    """The examples as Typer's epilog has them: a blank line keeps lines apart, brackets are escaped."""
+    """The examples as an epilog for Typer: a blank line between lines keeps them apart, and brackets are escaped."""
     return "\n\n".join(["Examples:", *(example.replace("[", r"\[") for example in command.examples)])
 
 
@@ -90,10 +90,10 @@ def main() -> NoReturn:
         say(with_synonym(wrong.format_message()))
         code = wrong.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        say("interrupted. What is finished is recorded; the same command goes on from there.")
+        say("interrupted. What is finished is recorded; the same command continues from there.")
         code = 130
     except Terminated:
-        say("terminated. What is finished is recorded; the same command goes on from there.")
+        say("terminated. What is finished is recorded; the same command continues from there.")
         code = 143
     except BrokenPipeError:
         code = 0

@@ -50,12 +50,12 @@ class ProgressBar:
         """
         Args:
             num_runs: runs to be trained now.
-            epochs: of one run.
+            epochs: epochs of one run.
             metric: the score that arms are judged by.
             factor: the varied factor, named before the best arm; without one no arm is named.
             quiet: show nothing.
             no_color: no colours.
-            earlier: by arm, scores of runs that were done before: they can be the best so far, too.
+            earlier: by arm, scores of runs that finished before: the best so far may be one of these arms.
         """
         self._epochs = max(epochs, 1)
         self._num_runs, self._num_done, self._num_diverged, self._num_failed = num_runs, 0, 0, 0
@@ -88,7 +88,7 @@ class ProgressBar:
             self._tell(every_s=_REDRAWN_EVERY_S)
 
     def count_finished(self, records: Sequence[RunRecord]) -> None:
-        """Count these runs as over, including runs that ended before their last epoch."""
+        """Count these runs as finished, with the epochs that they did not need."""
         with self._lock:
             for record in records:
                 self._num_done += 1
@@ -121,7 +121,7 @@ class ProgressBar:
         return ", ".join([*words, *self._best()])
 
     def _best(self) -> list[str]:
-        """The arm with the best mean so far, among arms without a lost run; None if there is none."""
+        """The arm with the best mean so far, among arms without a lost run; empty if there is none."""
         means = {arm: sum(scores) / len(scores) for arm, scores in self._scores.items()}
         finite = {arm: mean for arm, mean in means.items() if mean - mean == 0}
         if not finite or not self._factor:

@@ -1,4 +1,4 @@
-"""Write answers: the result to stdout and nothing else there, words about it to stderr.
+"""Write answers: the result, and nothing else, to stdout; words about it to stderr.
 
 For a person a table, for a program the very bytes of the CSV file. Nothing heavy is imported before there is something
 to show: `nnlab --help` and every usage error come without pandas and torch.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nnlab.report.sheets import Sheet
     from nnlab.settings import DisplaySettings
 
-# Of a table that is piped, where COLUMNS says nothing else.
+# The size of a table in a pipe, if COLUMNS is not set.
 _SIZE_WITHOUT_TERMINAL = (80, 24)
 
 
@@ -37,11 +37,11 @@ def show(answer: Answer, output: DisplaySettings) -> None:
     """Write an answer to stdout in the format asked for, and its remarks to stderr.
 
     Args:
-        answer: a command's.
+        answer: the answer of a command.
         output: `format`, no longer auto, `no_color` and `quiet`.
 
     Raises:
-        PartialError: stdout can't be written to, and not because its reader left.
+        PartialError: stdout can't be written to, for another reason than a closed pipe.
     """
     form = output.format
     if answer.document is not None:
@@ -82,7 +82,7 @@ def draw(sheet: Sheet, form: Literal["table", "markdown"] = "table", *, no_color
         return markdown(sheet).encode()
     from rich.console import Console
 
-    # Drawn aside, since Rich ends the program with code 1 when a pipe closes under it.
+    # Drawn into memory, since Rich ends the program with code 1 if the pipe that it writes to is closed.
     page = io.BytesIO()
     paper = io.TextIOWrapper(page, encoding=_encoding(), errors="replace", newline="\n")
     console = Console(
@@ -133,7 +133,7 @@ def write(data: bytes) -> None:
     """Write to stdout, now.
 
     Raises:
-        PartialError: it can't be written to, and not because its reader left.
+        PartialError: stdout can't be written to, for another reason than a closed pipe.
     """
     with readers_may_leave(sys.stdout):
         try:
@@ -189,7 +189,7 @@ def note(message: str, output: DisplaySettings) -> None:
 def _say(text: Text, *, no_color: bool) -> None:
     from rich.console import Console
 
-    # Drawn aside as well: a training goes on though nobody reads of it any more.
+    # Drawn into memory first, so that training goes on if the reader of stderr has left.
     paper = io.StringIO()
     terminal = sys.stderr.isatty() or None
     Console(file=paper, force_terminal=terminal, no_color=no_color or None, highlight=False).print(text, soft_wrap=True)

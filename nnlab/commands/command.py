@@ -1,4 +1,4 @@
-"""A command: its settings, its question, how its answer is shown, its examples. The front ends loop over the table of all."""
+"""A command: its settings, its answer, how the answer is shown, and examples. The front ends loop over a table of commands."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Answer:
     Attributes:
         rows: the result.
         sheets: makes the sheets that show it, with its notes; called only for a person.
-        csv: the bytes of the file that holds the rows; None: they are made of the rows.
-        notes: sentences about the result; on stderr beside rows.
-        document: the result in a format of the command's own (JUnit XML), already written out; None in the common formats.
+        csv: the bytes of the file that holds the rows; None if there is no such file.
+        notes: sentences about the result; they go to stderr where the rows go to stdout.
+        document: the result in a format of the command's own (JUnit XML); None in the common formats.
         remarks: sentences for stderr after the result, in any format: where the files are.
-        failure: raised once the answer is shown: some runs failed.
-        is_wrong: something that was checked is wrong: exit code 1.
+        failure: the error to raise once the answer is shown, if some runs failed.
+        is_wrong: a check found something wrong: the exit code is 1.
     """
 
     rows: pd.DataFrame
@@ -63,8 +63,8 @@ class Command(Generic[S, O]):
         help: what it does, in a sentence or two.
         settings: their class; each field is an option or an argument.
         output: the class of the settings that say where the answer goes.
-        answer: carries the command out.
-        check: takes the settings as far as they can be checked without computing anything; raises what is wrong with them.
+        answer: carries out the command.
+        check: raises an error if the settings are wrong, as far as that shows without computing.
         examples: command lines to paste, two or three.
         auto_format: the format of `auto` where stdout is not a terminal.
         completions: by argument, the names that a shell may offer.
@@ -83,12 +83,12 @@ class Command(Generic[S, O]):
 
 @dataclass(frozen=True)
 class ExperimentCommand(Generic[E]):
-    """A command that trains: everything that its experiment shares with others is here.
+    """A command that trains; what all such commands share is here.
 
     Attributes:
-        name, help, settings, examples: as of any command.
+        name, help, settings, examples: as in Command.
         study: plans the experiment and draws its conclusion.
-        further_sheets: what is shown below the table of arms.
+        further_sheets: makes the sheets below the table of arms.
     """
 
     name: str
@@ -102,11 +102,11 @@ class ExperimentCommand(Generic[E]):
     completions: ClassVar[Mapping[str, Completion]] = _NO_COMPLETIONS
 
     def check(self, settings: E) -> object:
-        """The plan of the experiment; raises what is wrong with the settings."""
+        """Plan the experiment, which raises an error if the settings are wrong."""
         return self.study.plan(settings)
 
     def answer(self, given: Given[E, OutputSettings], watcher: Watcher) -> Answer:
-        """Carry out the experiment, or what of it is missing in its directory."""
+        """Carry out the experiment, or the part of it that is missing in its directory."""
         from nnlab.experiments.carry_out import ask, carry_out
 
         question = ask(self.study, given)
@@ -120,6 +120,7 @@ class ExperimentCommand(Generic[E]):
             rows, note = plan_frame(question)
             return plan_answer(rows, [note])
         completion = carry_out(question, watcher)
+        # From the files, as `nnlab show` reads them: both show the same.
         has_grids = isinstance(settings, CompareSettings) and settings.show_grid
         view = view_results(question.path, explain=settings.explain, has_grids=has_grids)
         return show_results(view, given.output, further_sheets=self.further_sheets, failure=completion.failure)

@@ -23,7 +23,7 @@ class CompareAnySettings(CompareSettings):
 
     vary: Repeated = setting(
         (),
-        "What is varied: KEY=A,B,C. Say it again to cross factors.",
+        "What to vary: KEY=A,B,C. Give it twice to cross two factors.",
         role="arms",
         panel="Arms",
         metavar="KEY=A,B",
@@ -41,7 +41,7 @@ def plan(settings: CompareAnySettings) -> Experiment:
 
 
 def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
-    """Each arm against the baseline: the level that the setting has when it is not varied, else the first."""
+    """Each arm against the baseline: the level that the setting has when not varied, or else the first level."""
     from nnlab.experiments.comparing import compare_arms
 
     held = {name: getattr(experiment.settings, name, None) for name in experiment.arms[0].levels}

@@ -44,14 +44,14 @@ class CompareInitSettings(CompareSettings):
         metavar="SPEC,SPEC",
     )
     widths: OptionalCountList = setting(
-        None, "Also at these widths of the hidden layers.", role="arms", panel="Arms", metavar="N,N"
+        None, "Compare at each of these widths of the hidden layers.", role="arms", panel="Arms", metavar="N,N"
     )
     depths: OptionalCountList = setting(
-        None, "Also at these numbers of hidden layers.", role="arms", panel="Arms", metavar="N,N"
+        None, "Compare at each of these numbers of hidden layers.", role="arms", panel="Arms", metavar="N,N"
     )
     probe_every: WholeSetting = setting(
         0,
-        "Probe the layers every so many epochs, and at the start; 0: at the start alone.",
+        "Probe the layers at the start and every N epochs; 0: only at the start.",
         panel="Judging",
         metavar="N",
     )
@@ -113,7 +113,7 @@ def _num_trained(runs: pd.DataFrame, arm: str) -> dict[str, TableCell]:
 
 
 def _signal(layers: pd.DataFrame, arm: str) -> dict[str, TableCell]:
-    """The signal from the first to the last layer, forward, and from the last to the first, back: medians over seeds."""
+    """The growth of the signal from the first to the last layer, and of the gradient back: ratios of medians over seeds."""
     start = layers[(layers["arm"] == arm) & (layers["epoch"] == 0)].astype(
         {"between_sample_sd": float, "delta_rms": float}
     )
@@ -125,7 +125,7 @@ def _signal(layers: pd.DataFrame, arm: str) -> dict[str, TableCell]:
 
 COMMAND: Final = ExperimentCommand(
     NAME,
-    "Which initialisation keeps the signal alive through the layers, and trains best?",
+    "Compare initialisations: which keeps the signal alive through the layers, and trains best?",
     CompareInitSettings,
     Study(plan, conclude),
     further_sheets=comparison_grids,

@@ -40,13 +40,13 @@ class CompareLossSettings(CompareSettings):
     )
     metric: str = setting(
         "auto",
-        "What arms are judged by: val_accuracy or val_rmse by task.",
+        "Metric that arms are judged by; auto: val_accuracy or val_rmse, by task.",
         role="analysis",
         panel="Judging",
         metavar="METRIC",
     )
     tune_lr: RateList = setting(
-        "1e-3:1:7", "Rates that each arm is tuned over.", role="arms", panel="Judging", metavar="RATES"
+        "1e-3:1:7", "Learning rates that each arm is tuned over.", role="arms", panel="Judging", metavar="RATES"
     )
 
 
@@ -106,7 +106,7 @@ def every_metric(view: ResultsView) -> Sequence[Sheet]:
 
 COMMAND: Final = ExperimentCommand(
     NAME,
-    "Which loss serves this task, each at its own best rate, judged by a metric that belongs to no loss?",
+    "Compare losses, each at its own best learning rate, by a metric that belongs to no loss.",
     CompareLossSettings,
     Study(plan, conclude),
     further_sheets=every_metric,

@@ -45,7 +45,7 @@ def conclude(experiment: Experiment, evidence: Evidence) -> Conclusion:
 
 COMMAND: Final = ExperimentCommand(
     NAME,
-    "Which schedule of the learning rate, at equal budget?",
+    "Compare learning-rate schedules at equal budget.",
     CompareScheduleSettings,
     Study(plan, conclude),
     further_sheets=comparison_grids,

@@ -54,7 +54,7 @@ def examine(device: str) -> pd.DataFrame:
 
 def answer(given: Given[DoctorSettings, DisplaySettings], watcher: Watcher) -> Answer:
     """The machine, and the verdict on each model, optimizer and engine."""
-    watcher.note("Batched runs against plain loops, some ten seconds ...")
+    watcher.note("Comparing batched runs with plain loops, for about ten seconds ...")
     rows = examine(given.settings.device)
 
     def sheets() -> Sequence[Sheet]:
@@ -67,7 +67,7 @@ def answer(given: Given[DoctorSettings, DisplaySettings], watcher: Watcher) -> A
 
 COMMAND: Final = Command(
     "doctor",
-    "Say what this machine is, and whether it computes what plain PyTorch computes: every model, optimizer and engine.",
+    "Describe this machine, and check that every model, optimizer and engine computes what plain PyTorch computes.",
     DoctorSettings,
     DisplaySettings,
     answer,

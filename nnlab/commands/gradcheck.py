@@ -1,4 +1,4 @@
-"""`nnlab gradcheck`: gradients against differences, with the likely bug named; or the chain rule explained."""
+"""`nnlab gradcheck`: gradients against finite differences, with the likely bug named; or the chain rule explained."""
 
 from __future__ import annotations
 
@@ -62,77 +62,95 @@ _SETTINGS_OF: Final[Mapping[GradcheckQuestion, tuple[tuple[str, ...], tuple[str,
     "model": (_MODEL, (*_METHOD, "explain_step")),
     "catalogue": ((), _METHOD),
 }
-# The activations that are a function of nnlab/diagnostics/chain/formulas.py.
+# The activations that nnlab/diagnostics/chain/formulas.py has as functions.
 _EXPLAINED_ACTIVATIONS: Final = ("relu", "sigmoid", "softplus", "tanh")
 
 
 class GradcheckSettings(Settings):
-    """`nnlab gradcheck`: what is checked, how closely, or what is explained. Nothing named: the whole catalogue."""
+    """`nnlab gradcheck`: what is checked and how, or what is explained. With nothing named, the whole catalogue is checked."""
 
     model: OptionalSpec = setting(
         None,
-        "Model, with a loss and rows of data (default: mlp:hidden=100x100).",
+        "Model to check on rows of data (default: mlp:hidden=100x100).",
         panel="What is checked",
         metavar="SPEC",
     )
     activation: OptionalSpec = setting(
-        None, f"Its activation (default: relu; {mention('explain')}: sigmoid).", panel="What is checked", metavar="SPEC"
+        None,
+        f"Its activation (default: relu; with {mention('explain')}: sigmoid).",
+        panel="What is checked",
+        metavar="SPEC",
     )
-    init: OptionalSpec = setting(None, "Its weights (default: torch_default).", panel="What is checked", metavar="SPEC")
+    init: OptionalSpec = setting(
+        None, "Its initial weights (default: torch_default).", panel="What is checked", metavar="SPEC"
+    )
     loss: OptionalSpec = setting(
-        None, "Its loss (default: cross_entropy, bce or mse by task).", panel="What is checked", metavar="SPEC"
+        None, "Its loss (default: cross_entropy, bce or mse, by task).", panel="What is checked", metavar="SPEC"
     )
     data: OptionalSpec = setting(None, "Its data (default: mnist1d).", panel="What is checked", metavar="SPEC")
-    target: str | None = setting(None, "Column of the file to predict.", panel="What is checked", metavar="COLUMN")
-    rows: CountSetting = setting(4, "So many rows of the data.", panel="What is checked", metavar="N")
+    target: str | None = setting(
+        None, "Column to predict, for data from a file.", panel="What is checked", metavar="COLUMN"
+    )
+    rows: CountSetting = setting(4, "Number of rows of the data.", panel="What is checked", metavar="N")
     function: str | None = setting(
         None,
-        f"A function, or a torch.autograd.Function, of the {mention('input')}.",
+        f"A function or torch.autograd.Function, called with the {mention('input')}.",
         panel="What is checked",
         metavar="FILE.py:NAME",
     )
     module: str | None = setting(
-        None, "An nn.Module, its class, or what makes it.", panel="What is checked", metavar="FILE.py:NAME"
+        None, "An nn.Module, its class, or a function that makes one.", panel="What is checked", metavar="FILE.py:NAME"
     )
     input: str | None = setting(
-        None, "Shapes of the inputs: 4x3,5 (scalar: no dimension).", panel="What is checked", metavar="SHAPES"
+        None, "Shapes of the inputs: 4x3,5; scalar for a number.", panel="What is checked", metavar="SHAPES"
     )
     domain: str | None = setting(
-        None, "Keep inputs where the function is defined: 0.1:2.", panel="What is checked", metavar="LOW:HIGH"
+        None,
+        "Interval to draw inputs from, where the function is defined: 0.1:2.",
+        panel="What is checked",
+        metavar="LOW:HIGH",
     )
     complex_inputs: bool = setting(False, "Draw complex inputs.", panel="What is checked")
 
     checks: WordList = setting(
-        "reverse", "Of reverse, forward, second, undefined, batched.", panel="How", metavar="NAME,NAME"
+        "reverse", "Checks to make: reverse, forward, second, undefined, batched.", panel="How", metavar="NAME,NAME"
     )
-    order: CountSetting = setting(1, "2: second derivatives as well.", panel="How", metavar="1|2")
+    order: CountSetting = setting(1, "2: check second derivatives as well.", panel="How", metavar="1|2")
     step: OptionalPositive = setting(
-        None, "Relative step of the differences (default: 2^-12).", panel="How", metavar="X"
+        None, "Relative step of the finite differences (default: 2^-12).", panel="How", metavar="X"
     )
     sample: OptionalCount = setting(
-        None, "Ask N entries of every tensor, and random directions (default: every entry).", panel="How", metavar="N"
+        None, "Check N entries of every tensor, and random directions (default: every entry).", panel="How", metavar="N"
     )
-    directions: CountSetting = setting(4, "So many directions.", panel="How", metavar="N")
+    directions: CountSetting = setting(4, "Number of random directions.", panel="How", metavar="N")
     tolerance: PositiveSetting = setting(1e-6, "Relative error allowed in float64.", panel="How", metavar="X")
     dtype: Literal["float64", "float32", "bfloat16", "float16"] = setting(
         "float64", "Precision to check; float64 on the CPU is the reference.", panel="How"
     )
     device: str = setting("cpu", "Device to check: auto, cpu, cuda, cuda:N or mps.", panel="How")
     seed: OptionalWhole = setting(
-        None, f"Seed of weights, inputs and samples (default: 0; {mention('explain')}: 2).", panel="How", metavar="N"
+        None,
+        f"Seed of weights, inputs and samples (default: 0; with {mention('explain')}: 2).",
+        panel="How",
+        metavar="N",
     )
 
-    explain_step: bool = setting(False, "Show the error against the step: a V if right.", panel="Explaining")
-    explain: bool = setting(False, "A small net forward and back, number by number.", panel="Explaining")
-    chain: str | None = setting(
-        None, "The same of formulas: 'h=X*Y+X; X=sin(t); Y=t**2'.", panel="Explaining", metavar="FORMULAS"
+    explain_step: bool = setting(
+        False, "Show the error for steps of many sizes: a V if the gradient is right.", panel="Explaining"
     )
-    at: str | None = setting(None, "Where: t=0.7,u=2.", panel="Explaining", metavar="NAME=X")
-    all: bool = setting(False, "Every row of a long table.", role="execution", panel="Output")
+    explain: bool = setting(False, "Show the chain rule in a small net, number by number.", panel="Explaining")
+    chain: str | None = setting(
+        None,
+        "Show the chain rule in these formulas: 'h=X*Y+X; X=sin(t); Y=t**2'.",
+        panel="Explaining",
+        metavar="FORMULAS",
+    )
+    at: str | None = setting(None, "Values of the variables: t=0.7,u=2.", panel="Explaining", metavar="NAME=X")
+    all: bool = setting(False, "Show every row of a long table.", role="execution", panel="Output")
 
 
 class GradcheckOutputSettings(OutputSettings):
-    """A check may also answer a build server."""
+    """The usual output settings, with JUnit XML for build servers as one more format."""
 
     format: Literal["auto", "table", "csv", "json", "jsonl", "markdown", "junit"] = setting(  # type: ignore[assignment]
         "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
@@ -459,7 +477,7 @@ def _check_settings(settings: GradcheckSettings) -> None:
 
 COMMAND: Final = Command(
     NAME,
-    "Check gradients against differences, tensor by tensor, and name the likely bug; nothing named: the whole catalogue.",
+    "Check gradients against finite differences and name the likely bug; with no subject named, check the whole catalogue.",
     GradcheckSettings,
     GradcheckOutputSettings,
     answer,

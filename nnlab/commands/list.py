@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class ListSettings(Settings):
     """`nnlab list`: a kind of ingredient, and one of its names."""
 
-    kind: str | None = argument("A kind: all its names.", metavar="KIND", default=None)
-    name: str | None = argument("A name, perhaps with keys.", metavar="NAME", default=None)
+    kind: str | None = argument("A kind of ingredient: list its names.", metavar="KIND", default=None)
+    name: str | None = argument(
+        "One of these names, with or without keys: show it in full.", metavar="NAME", default=None
+    )
 
 
 def answer(given: Given[ListSettings, DisplaySettings], watcher: Watcher) -> Answer:  # noqa: ARG001
@@ -71,7 +73,7 @@ def _names_beginning(before: Mapping[str, Any], letters: str) -> Sequence[str]:
 
 COMMAND: Final = Command(
     "list",
-    "Show what there is to choose from: data, models, losses, ...; or one name with its formula, keys and a picture.",
+    "List what there is to choose from: data, models, losses, ...; or show one name with its formula, keys and picture.",
     ListSettings,
     DisplaySettings,
     answer,

@@ -36,19 +36,24 @@ class NeuronSettings(Settings):
     """`nnlab neuron`: one neuron, one row of data or a gate."""
 
     weights: OptionalNumberList = setting(
-        None, f"One for each input (default: 0.5,-1; {mention('gate')}: 0,0).", panel="Neuron", metavar="X,X"
+        None,
+        f"Weights, one for each input (default: 0.5,-1; with {mention('gate')}: 0,0).",
+        panel="Neuron",
+        metavar="X,X",
     )
-    bias: OptionalNumber = setting(None, f"Bias (default: 0.1; {mention('gate')}: 0).", panel="Neuron", metavar="X")
+    bias: OptionalNumber = setting(
+        None, f"Bias (default: 0.1; with {mention('gate')}: 0).", panel="Neuron", metavar="X"
+    )
     activation: SpecSetting = setting(Spec("sigmoid"), "Activation.", panel="Neuron")
     input: OptionalNumberList = setting(None, "The row of data (default: 1,2).", panel="Neuron", metavar="X,X")
-    target: OptionalNumber = setting(None, "What the output should be (default: 1).", panel="Neuron", metavar="X")
-    loss: OptionalSpec = setting(None, "Loss of output and target (default: mse).", panel="Neuron", metavar="SPEC")
-    lr: OptionalRate = setting(None, f"Learning rate (default: 0.5; {mention('gate')}: 1).", metavar="X")
+    target: OptionalNumber = setting(None, "Target of the output (default: 1).", panel="Neuron", metavar="X")
+    loss: OptionalSpec = setting(None, "Loss of the output (default: mse).", panel="Neuron", metavar="SPEC")
+    lr: OptionalRate = setting(None, f"Learning rate (default: 0.5; with {mention('gate')}: 1).", metavar="X")
     train: OptionalCount = setting(
-        None, f"Steps to take (default: 1; {mention('gate')}: at most 1000 passes over its rows).", metavar="N"
+        None, f"Steps to take (default: 1; with {mention('gate')}: at most 1000 passes over its rows).", metavar="N"
     )
-    gate: Literal["and", "or", "xor"] | None = setting(None, "Learn a gate: and, or or xor.", metavar="GATE")
-    all: bool = setting(False, "Every row of a long table.", role="execution", panel="Output")
+    gate: Literal["and", "or", "xor"] | None = setting(None, "Learn a logic gate: and, or, xor.", metavar="GATE")
+    all: bool = setting(False, "Show every row of a long table.", role="execution", panel="Output")
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +227,7 @@ COMMAND: Final = Command(
     check=lambda _: None,
     examples=(
         "nnlab neuron --weights 0.5,-1 --input 1,2 --target 1",
-        "nnlab neuron --activation relu --train 5",
+        "nnlab neuron --activation tanh --train 5",
         "nnlab neuron --gate xor",
     ),
 )

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 class PredictSettings(Settings):
     """`nnlab predict`: a model and rows."""
 
-    directory: Path = argument("The results of `nnlab train`.", metavar="DIR")
-    data: Path = argument("A .csv, .parquet or .npz file with the same columns.", metavar="DATA")
+    directory: Path = argument("Results directory of `nnlab train`.", metavar="DIR")
+    data: Path = argument(
+        "A .csv, .parquet or .npz file with the columns that the model was trained on.", metavar="DATA"
+    )
 
 
 def answer(given: Given[PredictSettings, DisplaySettings], watcher: Watcher) -> Answer:  # noqa: ARG001

@@ -19,7 +19,7 @@ class ShownScheduleSettings(ScheduleSettings):
     """`nnlab schedule`: a schedule, a budget, and how much of it is shown."""
 
     schedule: SpecSetting = argument("A schedule: NAME or NAME:KEY=VALUE.", metavar="SPEC")
-    all: bool = setting(False, "Every change of the rate.", role="execution", panel="Output")
+    all: bool = setting(False, "Show every change of the learning rate.", role="execution", panel="Output")
 
 
 def answer(given: Given[ShownScheduleSettings, DisplaySettings], watcher: Watcher) -> Answer:  # noqa: ARG001
@@ -45,6 +45,6 @@ COMMAND: Final = Command(
     examples=(
         "nnlab schedule cosine --epochs 30",
         "nnlab schedule one_cycle:pct_start=0.2 --lr 1 --steps-per-epoch 100",
-        "nnlab schedule step:step_size=10:gamma=0.5 --format csv > rates.csv",
+        "nnlab schedule step:step_size=10:gamma=0.5 --epochs 30 --format csv > rates.csv",
     ),
 )

@@ -27,10 +27,12 @@ class ShowSettings(Settings):
     """`nnlab show`: a result, and how much of it is shown."""
 
     what: Path | None = argument(
-        "Results, a CSV file, or - for a pipe; else the newest results.", metavar="[DIR|FILE.csv|-]", default=None
+        "Results directory, CSV file, or - for stdin (default: the newest results).",
+        metavar="[DIR|FILE.csv|-]",
+        default=None,
     )
-    all: bool = setting(False, "Every row of a long table.", role="execution", panel="Output")
-    explain: bool = setting(False, "Say what the columns mean.", role="execution", panel="Output")
+    all: bool = setting(False, "Show every row of a long table.", role="execution", panel="Output")
+    explain: bool = setting(False, "Explain the columns of the table.", role="execution", panel="Output")
 
 
 def show_command(experiments: Mapping[str, ExperimentCommand[Any]]) -> Command[ShowSettings, DisplaySettings]:
@@ -60,7 +62,7 @@ def show_command(experiments: Mapping[str, ExperimentCommand[Any]]) -> Command[S
         check=lambda _: None,
         examples=(
             "nnlab show",
-            "nnlab show results/sweep-lr/digits --explain",
+            "nnlab show results/train/house --explain",
             "nnlab sweep-lr --data digits --format csv | nnlab show -",
         ),
         auto_format="table",  # into a pipe as well: the CSV file is there already

@@ -20,7 +20,9 @@ class TrainSettings(ExperimentSettings):
     """`nnlab train`: one configuration, one seed unless more are asked for."""
 
     epochs: CountSetting = setting(20, "Passes over the training part.")
-    seeds: SeedList = setting("1", "A count (5 is 0..4) or a list (3,5,8; one: 5,).", role="arms", metavar="SEEDS")
+    seeds: SeedList = setting(
+        "1", "A count (5 means 0 to 4) or a list (3,5,8; a single seed: 5,).", role="arms", metavar="SEEDS"
+    )
 
 
 def plan(settings: TrainSettings) -> Experiment:
@@ -35,12 +37,12 @@ def plan(settings: TrainSettings) -> Experiment:
 
 COMMAND: Final = ExperimentCommand(
     NAME,
-    "Train one configuration; the model is saved for `nnlab predict`.",
+    "Train one configuration, and save the model for `nnlab predict`.",
     TrainSettings,
     Study(plan, judge_arms),
     examples=(
         "nnlab train --data digits --lr 0.5",
-        "nnlab train --data my.csv --target price --model mlp:hidden=64 --out house",
+        "nnlab train --data my.csv --target price --model mlp:hidden=64 --name house",
         "nnlab train --model cnn_mnist1d --optimizer adam --lr 0.01 --seeds 3",
     ),
 )

@@ -24,7 +24,8 @@ def spell_value(value: object) -> str:
 # How a front end writes a setting: its name, and the value beside it, if there is one; "" if a value in quotes follows.
 Spelling = Callable[[str, str | None], str]
 
-# Brackets that no specification, number or path is likely to have.
+# Brackets that no specification, number or path is likely to have. Groups: the setting, its value, and a space if the mark has no
+# value and text in quotes follows, which a front end joins to the setting as its value: `init='x'`.
 _MARK: Final = re.compile(r"⟨(\w+)(?:=([^⟩]*)⟩|⟩( (?=['\"]))?)")
 _PLAIN_IN_PYTHON: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|True|False|None")
 _WORDS_IN_PYTHON: Final = {"true": "True", "false": "False"}

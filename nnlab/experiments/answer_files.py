@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """The time at which a command began, and the seconds since."""
+    """The time at which a command began, and the seconds since then."""
 
     def __init__(self) -> None:
         self.started, self._since = utc_now(), time.monotonic()
@@ -37,15 +37,15 @@ class Clock:
 
 @dataclass(frozen=True)
 class AnswerFiles:
-    """Tables to be written, and the facts for their manifest.
+    """Tables to write, and the facts for their manifest.
 
     Attributes:
-        command: which one.
-        identity: what decides the numbers; another identity is another directory.
-        words: name the default directory: the subject, and what is beside it.
+        command: its name.
+        identity: everything that decides the numbers; another identity gets another directory.
+        words: two words for the name of the default directory.
         tables: by file name.
         torch: its version.
-        file_hashes: of the person's own code.
+        file_hashes: hashes of the user's own code files, by path.
     """
 
     command: str
@@ -86,7 +86,10 @@ def write_files_if_named(
     clock: Clock,
     watcher: Watcher,
 ) -> Sequence[str]:
-    """Write an answer that can be computed again in a moment, if the person named a place for it; remarks on the place."""
+    """Write the files if the user named a place for them; return a remark that says where they are.
+
+    For answers that take only a moment to compute again.
+    """
     if given.output.out is None and given.output.name is None:
         return ()
     from importlib.metadata import version

@@ -23,7 +23,7 @@ class BestModel:
         self.is_there = there is not None
 
     def consider(self, finished: Sequence[Fitted]) -> None:
-        """Save each of these runs that is better than all before it."""
+        """Save the model of each of these runs that is better than all before it."""
         from nnlab.analysis.scores import higher_is_better
         from nnlab.experiments.trained import description_of, weights_of
 

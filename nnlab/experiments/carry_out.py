@@ -1,6 +1,6 @@
 """Carry out any study: plan -> directory -> missing runs -> conclusion -> files.
 
-The journal is the record of truth: it holds each run as soon as its tile is over, and no run in it is trained again.
+The journal is the record of truth: it has each run as soon as the run's tile is done, and no run in it is trained again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Question(Generic[S]):
     Attributes:
         study: the kind of question.
         given: what was asked for.
-        experiment: its plan; if rates are to be tuned, before that.
+        experiment: the study's plan, before any learning rate is tuned.
         path: the directory of its results.
     """
 
@@ -82,7 +82,7 @@ class Completion:
 
 
 def ask(study: Study[S], given: Given[S, OutputSettings]) -> Question[S]:
-    """The plan, and where its results go. Without torch.
+    """The plan of a study, and where its results go. Does not load torch.
 
     Raises:
         UsageError: settings that can't be what was meant, or do not fit the data.
@@ -131,7 +131,7 @@ def _rehearsal(experiment: Experiment, runs: Sequence[Run], watcher: Watcher) ->
 
 
 class _Measurement:
-    """Facts measured in a thread beside the runs; begun once the runs are under way, or never."""
+    """Facts measured in a thread beside the runs; `begin` is called once the runs are under way, or never."""
 
     def __init__(self, thread: Executor, measure: Callable[[], Facts]) -> None:
         self._thread, self._measure = thread, measure
@@ -146,14 +146,14 @@ class _Measurement:
         self._future = self._thread.submit(self._measure)
 
     def facts(self) -> Facts:
-        """The facts, once they are there."""
+        """Wait for the facts and return them."""
         assert self._future is not None
         return self._future.result()
 
 
 @dataclass(frozen=True)
 class _Work(Generic[S]):
-    """The work in a results directory that this process holds; `experiment` is the question's, its rates tuned if asked for."""
+    """The work in a results directory that this process holds; `experiment` is the question's, tuned if asked for."""
 
     question: Question[S]
     experiment: Experiment
@@ -166,15 +166,17 @@ class _Work(Generic[S]):
 
     def answer(self, training: Training | None) -> Completion:
         """Tune if asked to, train what is missing, and write the files unless they are there."""
-        work, notes = self, tuple[str, ...]()
+        work = self
+        notes: tuple[str, ...] = ()
         if self.experiment.tuning is not None:
             work, notes = self._tune(training)
-            training = None
+            training = None  # it was of the tuning runs; the reported runs, at their tuned rates, need one of their own
         runs, done = work.experiment.runs, self.journal.finished_run_ids()
         missing = [run for run in runs if run.run_id not in done]
         self.watcher.tell(f"{len(missing)} of {len(runs)} runs to train; they are recorded in {self.journal.path}")
         if missing and training is None:
             training = _rehearsal(work.experiment, missing, self.watcher)
+        # An answer that is there is not written again: the same command, given twice, leaves its files as they are.
         if training is not None or not is_answered(work.experiment, read_manifest(self.path)):
             work._train_and_conclude(training, notes)
         return self._completion(runs)
@@ -209,12 +211,15 @@ class _Work(Generic[S]):
                 manifest = self._train(training, manifest, on_begun=measurement.begin)
                 facts |= {"engines": [choice.reason for choice in training.choices]} if training.choices else {}
             elif old is None or old.finished is None:
+                # Every run is recorded, but the command that trained them ended before it wrote these facts.
                 measurement.begin()
+            # Without a finished run there is nothing that the facts could explain, and no reason to wait for them.
             if measurement.has_begun and self.journal.finished_run_ids():
                 facts |= measurement.facts()
                 self.watcher.end_phase("measurements beside the runs")
-        conclusion = write_conclusion(self.question.study, self.experiment, self.journal, self.path, facts)
+        conclusion = write_conclusion(self.question.study.conclude, self.experiment, self.journal, self.path, facts)
         self.watcher.end_phase("conclusion and files")
+        # Seconds of earlier commands count too, so that `seconds` is what the whole experiment took.
         spent = time.monotonic() - start + (old.seconds or 0.0 if old is not None else 0.0)
         facts |= conclusion.facts
         spelling = self.question.given.front_end.spelling
@@ -237,23 +242,23 @@ class _Work(Generic[S]):
         return self.question.study.probe(self.experiment)
 
     def _train(self, training: Training, manifest: Manifest, on_begun: Callable[[], None] = lambda: None) -> Manifest:
-        """Train the missing runs, recording each as it ends; return the manifest with what the machine is."""
+        """Train the missing runs, recording each as it ends; return the manifest with the machine filled in."""
         from nnlab.engine.hooks import Hooks
-        from nnlab.experiments.training import versions
+        from nnlab.experiments.training import TORCH_VERSION
 
         manifest = replace(
             manifest,
-            versions=library_versions(nnlab=__version__, torch=versions()["torch"]),
+            versions=library_versions(nnlab=__version__, torch=TORCH_VERSION),
             device=str(training.machine.device),
             threads=training.machine.threads,
         )
-        write_manifest(self.path, manifest)
+        write_manifest(self.path, manifest)  # before training: an interrupted experiment has a manifest too
         settings, is_single = self.experiment.settings, self.experiment.factor is None
         best = BestModel(self.path / MODEL, settings.metric, training.sources) if is_single else None
         with self.watcher.progress(self.experiment, training, self._scores()) as progress:
 
             def record(finished: Sequence[Fitted]) -> None:
-                # The model first: a run that is in the journal is never trained again.
+                # The model first: a run in the journal is never trained again, so its model could not be made up for.
                 if best is not None:
                     best.consider(finished)
                 self.journal.append(journal_row(fitted.record) for fitted in finished)
@@ -269,7 +274,7 @@ class _Work(Generic[S]):
         return replace(manifest, notes=(*manifest.notes, said))
 
     def _scores(self) -> Mapping[str, Sequence[float]]:
-        """By arm, the scores of the runs that are recorded already."""
+        """By arm, the scores of runs recorded by earlier commands."""
         arms = {run.run_id: run.arm for run in self.experiment.runs}
         scores: dict[str, list[float]] = {}
         for run in self.journal.read(arms, curves=False):

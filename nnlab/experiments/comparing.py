@@ -8,8 +8,6 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from nnlab.catalog.losses import loss_named
-from nnlab.catalog.metrics import METRICS
 from nnlab.core.errors import UsageError
 from nnlab.core.spelling import mention
 from nnlab.data.dataset import Dataset
@@ -17,7 +15,14 @@ from nnlab.experiments.experiment import Arm, Experiment, Tuning, run_settings
 from nnlab.experiments.factors import Factor, cross
 from nnlab.experiments.judging import judge_arms
 from nnlab.experiments.study import Conclusion, Evidence
-from nnlab.ingredients.resolve import complete_settings, digest, identity, settings_and_data, settings_for_data
+from nnlab.ingredients.resolve import (
+    complete_settings,
+    digest,
+    identity,
+    loss_has_metric,
+    settings_and_data,
+    settings_for_data,
+)
 from nnlab.settings import CompareSettings, Task
 from nnlab.settings.run_records import TableCell
 
@@ -40,14 +45,14 @@ def plan_comparison(
     """The experiment whose arms are every combination of the factors' levels.
 
     Args:
-        command: whose it is.
+        command: its name.
         factors: what is varied; at least one.
-        settings: as given; what the arms have in common.
-        dataset: the settings' data, if they are loaded already.
+        settings: as given; shared by the arms.
+        dataset: their data, if already loaded.
         probes: epochs between probes of the layers; None for none.
 
     Raises:
-        UsageError: an arm that can't be trained, fewer than two arms, a baseline that is none of them.
+        UsageError: an arm that can't be trained, fewer than two arms, a baseline that is not an arm.
     """
     complete, dataset = settings_and_data(settings, dataset)
     arms = tuple(
@@ -61,7 +66,7 @@ def plan_comparison(
     if settings.show_grid and settings.tune_lr is None and len(factors) == 1:
         raise UsageError(
             f"{mention('show_grid', True)} needs tuned rates or crossed factors. "
-            f"Say {mention('tune_lr')}, or {mention('vary')} a second time."
+            f"Give {mention('tune_lr')}, or {mention('vary')} a second time."
         )
     tuning = _tuning(decided, settings)
     return Experiment(
@@ -77,32 +82,34 @@ def plan_comparison(
 
 
 def _tuning(decided: Sequence[str], settings: CompareSettings) -> Tuning | None:
-    """The search for a rate of each arm, where one was asked for.
+    """The search for each arm's learning rate; None if none was asked for.
 
     Raises:
-        UsageError: the rate is what is varied, or nothing is left to choose it by.
+        UsageError: the learning rate itself is varied, or there is no validation part to choose it by.
     """
     if settings.tune_lr is None:
         return None
     if "lr" in decided:
-        raise UsageError(f"{mention('tune_lr')} chooses the rate that {mention('vary', 'lr')} varies. Say one of them.")
+        raise UsageError(
+            f"{mention('tune_lr')} chooses the rate that {mention('vary', 'lr')} varies. Give one of them."
+        )
     if settings.validation == 0 and settings.metric.startswith("val_"):
         raise UsageError(
-            f"{mention('tune_lr')} chooses by {settings.metric}, and {mention('validation', '0')} leaves no part to choose by."
+            f"{mention('tune_lr')} chooses by {settings.metric}, but {mention('validation', '0')} leaves no validation part."
         )
     return Tuning(settings.tune_lr, settings.tuning_seeds)
 
 
 def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) -> None:
-    """Refuse arms that compare nothing.
+    """Reject arms that can't be compared.
 
     Raises:
-        UsageError: fewer than two, two that are the same but for their spelling, a baseline that is none of them.
+        UsageError: fewer than two arms, the same arm in two spellings, a baseline that is not an arm.
     """
     from nnlab.analysis.comparisons import check_baseline
 
     if len(arms) < 2:
-        raise UsageError(f"`nnlab {command}` compares two arms or more; {len(arms)} given.")
+        raise UsageError(f"`nnlab {command}` compares two or more arms; {len(arms)} given.")
     names = [arm.name for arm in arms]
     seen: dict[str, str] = {}
     for arm in arms:
@@ -115,42 +122,41 @@ def _check_arms(command: str, arms: Sequence[Arm], settings: CompareSettings) ->
 
 
 def _check_unit(decided: Sequence[str], settings: CompareSettings, dataset: Dataset) -> None:
-    """Refuse to compare losses that are not in one unit.
+    """Reject a comparison of losses that have different units.
 
     Raises:
-        UsageError: the arms are judged by a loss, and each has a unit of its own; or no metric has the same in all.
+        UsageError: the arms are judged by a loss, whose unit differs between them; or every metric's unit does.
     """
     from nnlab.analysis.scores import is_loss
 
     if is_loss(settings.metric) and _units_differ(decided, dataset):
         raise UsageError(
-            f"{mention('metric', settings.metric)} is in a unit of its own in each arm, and compares nothing. "
-            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or another metric that no loss owns."
+            f"{mention('metric', settings.metric)} has a unit of its own in each arm, so it can't compare them. "
+            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or another metric that belongs to no loss."
         )
     if dataset.task == "reconstruction" and "standardize" in decided:
         raise UsageError(
-            f"{mention('vary', 'standardize')} changes what is to be reconstructed, so that its arms have no unit in common."
+            f"{mention('vary', 'standardize')} changes the reconstructed features, so the arms have no unit in common."
         )
 
 
 def _check_metric(arms: Sequence[Arm], settings: CompareSettings, dataset: Dataset) -> None:
-    """Refuse to judge an arm by what can't be taken of it.
+    """Reject a metric that the runs of some arm will not have.
 
     Raises:
-        UsageError: the metric is one of probabilities, and an arm's loss gives none.
+        UsageError: the metric needs probabilities, and an arm's loss gives none.
     """
-    name = settings.metric.removeprefix("val_")
-    links = {arm.name: loss_named(arm.settings.loss).link_for(dataset.task) for arm in arms if arm.settings.loss}
-    without = [arm for arm, link in links.items() if name in METRICS and not METRICS[name].applies(dataset.task, link)]
+    losses = {arm.name: arm.settings.loss for arm in arms}
+    without = [arm for arm, loss in losses.items() if loss and not loss_has_metric(loss, settings.metric, dataset.task)]
     if without:
         raise UsageError(
-            f"{mention('metric', settings.metric)} is one of probabilities, and the loss of {', '.join(without)} gives none. "
-            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or compare losses that do."
+            f"{mention('metric', settings.metric)} needs probabilities, but the loss of {', '.join(without)} gives none. "
+            f"Say {mention('metric', METRIC_OF_TASK[dataset.task])}, or compare losses that give probabilities."
         )
 
 
 def _units_differ(decided: Sequence[str], dataset: Dataset) -> bool:
-    """True if the arms' losses have different units: another loss, or targets standardised or not."""
+    """True if the arms' losses have different units: the loss varies, or whether its targets are standardised."""
     return "loss" in decided or ("standardize" in decided and dataset.task == "regression")
 
 
@@ -162,15 +168,15 @@ def compare_arms(
     verdicts: Mapping[str, tuple[str, str]] | None = None,
     notes: Sequence[str] = (),
 ) -> Conclusion:
-    """The conclusion of a comparison: arms judged, and each held against the baseline, paired by seed.
+    """The conclusion of a comparison: the arms judged, and each compared with the baseline, paired by seed.
 
     Args:
-        experiment: what was asked.
-        evidence: what the runs left behind.
-        usual: by factor, the level that others are compared with where the person names no baseline; of a factor
-            without, or that has no such level, the first.
-        verdicts: by arm, verdict and reason, where the command has a notion of its own.
-        notes: sentences of the study's own.
+        experiment: the experiment.
+        evidence: rows of its finished runs.
+        usual: by factor, the baseline's level if the settings name no baseline. A factor that is missing here, or that lacks
+            this level, has its first level there.
+        verdicts: by arm, verdict and reason, if the command has verdicts of its own.
+        notes: the study's own sentences.
     """
     from nnlab.analysis.comparisons import comparison_rows
     from nnlab.analysis.scores import is_loss, measured_metrics
@@ -208,7 +214,7 @@ def compare_arms(
 
 
 def _usual_arm(arms: Sequence[Arm], usual: Mapping[str, str]) -> str:
-    """The arm with the usual level of every factor that has it, and the first level of the others."""
+    """The arm with the usual level of each factor, or the first level of a factor without a usual one."""
     wanted = dict(arms[0].levels)
     wanted |= {name: usual[name] for name in wanted if usual.get(name) in {arm.levels[name] for arm in arms}}
     return next(arm.name for arm in arms if arm.levels == wanted)

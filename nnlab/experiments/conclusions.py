@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from nnlab import __version__
 from nnlab.core.lazy import lazy
 from nnlab.experiments.experiment import Experiment
-from nnlab.experiments.study import Conclusion, Evidence, Facts, Study
-from nnlab.settings import ExperimentSettings
+from nnlab.experiments.study import Conclusion, Evidence, Facts
 from nnlab.storage.csv_files import (
     COMPARISONS_CSV,
     CURVES_CSV,
@@ -30,16 +30,20 @@ if TYPE_CHECKING:
 else:
     pd = lazy("pandas")
 
-S = TypeVar("S", bound=ExperimentSettings)
-
 _CURVES_NEEDED: Final = ("run_id", "arm", "epoch", "step", "train_loss", "val_loss")
 
 
-def write_conclusion(study: Study[S], experiment: Experiment, journal: Journal, path: Path, facts: Facts) -> Conclusion:
-    """Write every table of an experiment except tuning.csv, and return the study's conclusion.
+def write_conclusion(
+    conclude: Callable[[Experiment, Evidence], Conclusion],
+    experiment: Experiment,
+    journal: Journal,
+    path: Path,
+    facts: Facts,
+) -> Conclusion:
+    """Write every table of an experiment except tuning.csv; return the study's conclusion.
 
     Args:
-        study: the experiment's.
+        conclude: the study's.
         experiment: all its runs that did not fail are in the journal.
         journal: the directory's.
         path: the directory.
@@ -56,7 +60,7 @@ def write_conclusion(study: Study[S], experiment: Experiment, journal: Journal, 
         else:
             write_csv(path / LAYERS_CSV, layers)
     curves = read_csv(path / CURVES_CSV, columns=_CURVES_NEEDED)
-    conclusion = study.conclude(experiment, Evidence(frame, curves, facts, layers))
+    conclusion = conclude(experiment, Evidence(frame, curves, facts, layers))
     write_runs(path, journal, runs, task=task, steps_to_threshold=conclusion.steps_to_threshold)
     if conclusion.comparisons:
         write_csv(path / COMPARISONS_CSV, pd.DataFrame(conclusion.comparisons, dtype=object))
@@ -67,7 +71,7 @@ def write_conclusion(study: Study[S], experiment: Experiment, journal: Journal, 
 
 
 def is_answered(experiment: Experiment, manifest: Manifest | None) -> bool:
-    """True if the tables answer exactly this: these arms and seeds, judged this way."""
+    """True if the tables there hold the answer: the same arms and seeds, judged in the same way, by this nnlab."""
     if manifest is None or manifest.finished is None:
         return False
     kind = type(experiment.settings)

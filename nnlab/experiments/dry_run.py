@@ -59,12 +59,12 @@ def plan_frame(question: Question[E]) -> tuple[pd.DataFrame, str]:
         cost = estimate(training)
         plan |= {"tiles": cost.num_tiles, "seconds": f"{cost.seconds:.2g}", "memory (MiB)": f"{cost.memory_mib:.0f}"}
     rows = settings_frame(question.given, experiment.settings, plan | {"directory": path})
-    words = "Nothing was trained. Seconds are of computing, from a few steps of one tile; start-up not counted."
+    words = "Nothing was trained. The seconds are estimated from a few steps of one tile, without start-up."
     return rows, words if missing else "There is nothing to train: the directory has every run."
 
 
 def planned_runs(experiment: Experiment, journal: Journal | None) -> tuple[Sequence[Run], Sequence[Run]]:
-    """The runs that tune, and the runs that are reported: at the tuned rates if these are known already."""
+    """The tuning runs and the reported runs; these are at the tuned rates if all tuning runs are in the journal."""
     if experiment.tuning is None:
         return (), experiment.runs
     search = tuning_runs(experiment)

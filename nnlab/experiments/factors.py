@@ -1,7 +1,7 @@
 """A factor: the part of the settings that an experiment varies, and how a level is put into the settings.
 
-The setting `vary`, `KEY=A,B,C`, names a setting (`optimizer`, `batch_size`), or a key
-of the model (`width`) or of the optimizer (`momentum`).
+`vary` takes `KEY=A,B,C`, where KEY is a setting (`optimizer`, `batch_size`) or a key of the model (`width`) or of the optimizer
+(`momentum`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Factor:
     """One thing that is varied.
 
     Attributes:
-        name: of the setting or key.
+        name: the setting or key.
         levels: in canonical spelling, in the order given.
         apply: puts a level into the settings.
         decides: the part of a run's identity that the level decides (`lr`, `model.width`).
@@ -80,7 +80,7 @@ def _canonical(name: str, level: str) -> str:
 
 
 def parse_factor(text: str, settings: ExperimentSettings) -> Factor:
-    """The factor that The setting `vary`, `KEY=A,B,C`, names.
+    """The factor that `KEY=A,B,C` names, a value of the setting `vary`.
 
     Raises:
         UsageError: an unknown key, a key that can't vary within an experiment, or a level that the key does not take.
@@ -91,7 +91,7 @@ def parse_factor(text: str, settings: ExperimentSettings) -> Factor:
         raise UsageError(f"{mention('vary')} {text!r} is not KEY=A,B,C, such as optimizer=sgd,adam.")
     levels = split_list(listed, what=mention("vary", key))
     if key in _HELD:
-        raise UsageError(f"{mention('vary', key)}: an experiment has one data set. Run an experiment for each.")
+        raise UsageError(f"{mention('vary', key)}: an experiment has one data set. Run one experiment for each.")
     if key in RunSettings.model_fields:
         return setting_factor(key, levels)
     model = keys(model_named(settings.model).function)

@@ -1,4 +1,4 @@
-"""The manifest of a command at its start: what is known before anything is computed."""
+"""The manifest of a command at its start, with everything known before anything is computed."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def new_manifest(
         given: what was asked for.
         settings: the same, complete.
         command: its name.
-        identity: what all that the directory will hold has in common.
+        identity: everything that all runs of the directory share.
         dtype: floating point type of the numbers.
-        seeds, factor, arms: of an experiment.
-        data_hash: of the data's content.
-        file_hashes: of the person's own code.
+        seeds, factor, arms: those of an experiment.
+        data_hash: hash of the data's content.
+        file_hashes: hashes of the user's own code files, by path.
     """
     return Manifest(
         command=command,

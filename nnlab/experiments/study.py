@@ -29,7 +29,7 @@ class Conclusion:
         summary: rows of summary.csv.
         steps_to_threshold: by run_id; empty without a threshold.
         comparisons: rows of comparisons.csv; empty if the command writes no such file.
-        facts: entries for the manifest: the threshold, the baseline of learning, the rates searched.
+        facts: entries for the manifest, such as the threshold and the baseline.
         notes: sentences under the table.
         best_arm: the arm chosen, or None.
     """
@@ -69,7 +69,7 @@ class Study(Generic[S]):
     """One question asked of an experiment.
 
     Attributes:
-        plan: decides which runs are to be made. Without torch.
+        plan: decides which runs to train. Does not load torch.
         conclude: draws the answer from the rows of finished runs.
         probe: measures facts once, beside the runs (the sharpness at the start). May load torch.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 
@@ -28,6 +29,8 @@ from nnlab.networks.layers import is_random
 from nnlab.settings import ExperimentSettings, RunSettings
 from nnlab.settings.run_records import Run
 
+TORCH_VERSION: Final = str(torch.__version__)
+
 _TRIAL_STEPS = (2, 12)  # of two trials, which evaluate equally often: their times differ by the steps alone
 _LIBRARIES_MIB = 350.0  # of a process that has loaded PyTorch and the other libraries
 
@@ -48,7 +51,7 @@ class Training:
 
     Attributes:
         choices: the engines that were chosen by trying; known once `rehearse` was called.
-        halved: for each group of runs that took too much memory, and was trained in halves, its number of runs; known after training.
+        halved: the sizes of the groups of runs that took too much memory and were trained in halves; known after training.
     """
 
     def __init__(
@@ -56,10 +59,10 @@ class Training:
     ) -> None:
         """
         Args:
-            runs: to be trained.
-            settings: of their experiment.
-            dataset: that they learn from.
-            probes: epochs between looks at the layers; 0 for a look before the first step only, None for no look.
+            runs: the runs to train.
+            settings: those of their experiment.
+            dataset: the data that they learn from.
+            probes: epochs between probes of the layers; 0 for a probe before the first step only, None for none.
 
         Raises:
             UsageError: a device that this machine doesn't have.
@@ -117,7 +120,7 @@ class Training:
                 continue
             own_rule = settings.optimizer.name if is_custom(settings.optimizer.name) else ""
             asked = settings.engine, settings.dtype, own_rule, settings.model, settings.activation
-            with_engine: dict[str, RunSettings] = {}  # one settings object for all seeds of an arm, as before
+            with_engine: dict[str, RunSettings] = {}  # one settings object for all seeds of an arm: see by_arm
             for run in runs:
                 key = *asked, self.sources.shape(run)
                 if key not in tried:
@@ -138,14 +141,14 @@ class Training:
             return choice_of(program, starts, x)
 
     def _check_schedule(self, run: Run) -> None:
-        """Make the whole table of rates: one step would find no fault in a later epoch."""
+        """Make the whole table of learning rates: one step can't show an error in a later epoch."""
         program = self._program(run)
         if not program.listens:
             length = {"epochs": program.epochs, "steps": program.steps, "steps_per_epoch": program.steps_per_epoch}
             lr_table(run.settings.schedule, lr=run.settings.lr, **length)
 
     def carry_out(self, hooks: Hooks) -> None:
-        """Train the runs, with the probe of this training; `hooks` hear of finished ones as they come."""
+        """Train the runs, probing their layers if asked to; `hooks` are called as runs finish."""
         self.halved = execute(self.runs, self.sources, self.machine, replace(hooks, watch=self.watch))
 
 
@@ -165,7 +168,7 @@ class Estimate:
 
 
 def estimate(training: Training) -> Estimate:
-    """Time and memory that the runs will take, from a few steps of one tile of each program.
+    """The time and memory that the runs will take, from a few steps of one tile of each program.
 
     The training is rehearsed first, so that loading the libraries is not counted as work.
     """
@@ -186,7 +189,7 @@ def estimate(training: Training) -> Estimate:
 
 
 def _seconds_a_run(tile: Tile, sources: Sources, machine: Machine) -> float:
-    """Seconds of one thread that a run of the tile takes, from two short trials: they tell steps and evaluations apart."""
+    """Seconds of one thread for a run of the tile, from two short trials of different length: they separate steps from evaluations."""
     program = tile.program
     # The loop trains its runs one by one, so one of them is enough.
     train, runs = (looped.fit, tile.runs[:1]) if program.engine == "loop" else (fit, tile.runs)
@@ -219,8 +222,3 @@ def starting_sharpness(run: Run, dataset: Dataset) -> float | None:
     model, loss = starting_model(program, run, part.x[0]), plain_loss(program)
     with single_core():
         return largest_curvature(lambda: loss(model(part.x[0]), part.y[0]), list(model.parameters()))
-
-
-def versions() -> Mapping[str, str]:
-    """The versions of the libraries that computed the numbers."""
-    return {"torch": torch.__version__}

@@ -42,8 +42,8 @@ class Tuned:
     """The result of the search.
 
     Attributes:
-        experiment: its arms at their best rates.
-        rows: of tuning.csv: arm, lr, the metric's mean, seeds lost, and whether it was chosen.
+        experiment: the experiment, with each arm at its best rate.
+        rows: rows of tuning.csv: arm, rate, the metric's mean, seeds lost, and whether the rate was chosen.
         notes: the budget, and the arms whose rate is at an end of the grid.
     """
 
@@ -56,8 +56,8 @@ def tune(experiment: Experiment, runs: pd.DataFrame) -> Tuned:
     """Put each arm at its best rate.
 
     Args:
-        experiment: its arms at any rate.
-        runs: rows of runs.csv of the tuning runs.
+        experiment: the experiment; the rates that its arms have do not matter.
+        runs: the tuning runs, as rows of runs.csv.
     """
     from nnlab.analysis.selection import select
 

@@ -1,4 +1,4 @@
-"""Watchers, who are told how far an experiment is. Nothing they do changes a number."""
+"""Watchers follow the progress of an experiment. Nothing they do changes a number."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress(Protocol):
         """Count one more epoch for this many runs."""
 
     def count_finished(self, records: Sequence[RunRecord]) -> None:
-        """Count these runs as over."""
+        """Count these runs as finished."""
 
 
 class Watcher(Protocol):
@@ -32,12 +32,12 @@ class Watcher(Protocol):
         """Pass on a detail that a user may want to know."""
 
     def end_phase(self, on: str) -> None:
-        """Attribute the time since the last such call to this phase."""
+        """Report the time since the last such call as this phase's."""
 
     def progress(
         self, experiment: Experiment, training: Training, earlier: Mapping[str, Sequence[float]]
     ) -> AbstractContextManager[Progress]:
-        """Context manager: its runs are being trained; `earlier` has, by arm, the scores of runs recorded before."""
+        """Context manager around the training; `earlier` has, by arm, the scores of runs recorded before it."""
 
 
 @final

@@ -28,7 +28,7 @@ from nnlab.data.loading import data_named, is_file, load
 from nnlab.data.splits import parse_split
 from nnlab.data.target_noise import parse_outliers
 from nnlab.networks.models import model_named
-from nnlab.settings import ExperimentSettings, RunSettings
+from nnlab.settings import ExperimentSettings, RunSettings, Task
 
 S = TypeVar("S", bound=RunSettings)
 E = TypeVar("E", bound=ExperimentSettings)
@@ -82,8 +82,8 @@ def complete_settings(settings: S) -> S:
         )
     if is_own_rule and settings.engine in ("native", "vmap"):
         raise UsageError(
-            f"{mention('engine', settings.engine)} updates many runs at once, but {mention('optimizer', optimizer.name)} updates one. "
-            "Say auto or loop."
+            f"{mention('engine', settings.engine)} updates many runs at once, but {mention('optimizer', optimizer.name)} updates one "
+            "at a time. Say auto or loop."
         )
     complete = settings.model_copy(
         update={
@@ -173,7 +173,7 @@ def _split_key(spec: Spec, key: str, given: Spec | None, *, setting: str) -> tup
     if text is None:
         return spec, given
     if given is not None and str(given) != text:
-        raise UsageError(f"{mention(setting, spec)} and {mention(key, given)} contradict each other. Say one of them.")
+        raise UsageError(f"{mention(setting, spec)} and {mention(key, given)} contradict each other. Give one of them.")
     return Spec(spec.name, tuple(option for option in spec.options if option[0] != key)), Spec(text)
 
 
@@ -193,7 +193,7 @@ def settings_for_data(settings: S, dataset: Dataset) -> S:
     if settings.early_stop is not None and settings.validation == 0:
         raise UsageError(
             f"{mention('early_stop')} needs the validation loss, but {mention('validation', '0')} leaves no validation part. "
-            "Say one of them."
+            "Give one of them."
         )
     loss = settings.loss or Spec(DEFAULT_LOSS[dataset.task])
     check_fits(loss.name, dataset.task)
@@ -201,7 +201,7 @@ def settings_for_data(settings: S, dataset: Dataset) -> S:
 
 
 def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
-    """Reject a metric that the runs will not have.
+    """Reject a metric that the runs will not have; the settings have their loss.
 
     Raises:
         UsageError: an unknown metric, one of the test part, or one of probabilities for a loss that gives none.
@@ -215,14 +215,18 @@ def check_metric(settings: ExperimentSettings, dataset: Dataset) -> None:
         )
     if settings.metric not in accepted:
         raise unknown_name(mention("metric"), settings.metric, accepted)
-    name = settings.metric.removeprefix("val_")
-    if settings.loss is not None and name in METRICS:
-        link = loss_named(settings.loss).link_for(dataset.task)
-        if not METRICS[name].applies(dataset.task, link):
-            raise UsageError(
-                f"{mention('metric', settings.metric)} needs probabilities, but {mention('loss', settings.loss)} gives none. "
-                f"Say {mention('metric', 'val_accuracy')}, or a loss that gives probabilities."
-            )
+    assert settings.loss is not None
+    if not loss_has_metric(settings.loss, settings.metric, dataset.task):
+        raise UsageError(
+            f"{mention('metric', settings.metric)} needs probabilities, but {mention('loss', settings.loss)} gives none. "
+            f"Say {mention('metric', 'val_accuracy')}, or a loss that gives probabilities."
+        )
+
+
+def loss_has_metric(loss: Spec, metric: str, task: Task) -> bool:
+    """True if runs with this loss have the metric: a metric of probabilities needs a loss that gives them."""
+    name = metric.removeprefix("val_")
+    return name not in METRICS or METRICS[name].applies(task, loss_named(loss).link_for(task))
 
 
 def identity(settings: RunSettings) -> dict[str, object]:

@@ -28,11 +28,11 @@ STALLED: Final = (
 class ScheduleSettings(Settings):
     """`nnlab schedule`: a schedule and a budget."""
 
-    schedule: SpecSetting = setting(Spec("none"), "Schedule of the learning rate.")
+    schedule: SpecSetting = setting(Spec("none"), "Learning-rate schedule.")
     lr: RateSetting = setting(0.1, "Learning rate.")
     epochs: CountSetting = setting(10, "Passes over the training part.")
-    steps_per_epoch: CountSetting = setting(32, "Batches of one pass.")
-    steps: OptionalCount = setting(None, "Stop after this number of steps.", metavar="N")
+    steps_per_epoch: CountSetting = setting(32, "Batches per epoch.")
+    steps: OptionalCount = setting(None, "Stop after N steps.", metavar="N")
     warmup: WholeSetting = setting(0, "Steps of linear warm-up before the schedule.")
 
     @property

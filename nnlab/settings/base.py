@@ -42,7 +42,7 @@ class Settings(BaseModel):
         """Settings from values as a user wrote them: text, or the types of TOML and Python.
 
         Raises:
-            UsageError: an unknown name, or a value that can't be what is meant.
+            UsageError: an unknown name, or a value that can't be what was meant.
         """
         for name in values:
             if name not in cls.model_fields:

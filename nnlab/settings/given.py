@@ -1,4 +1,7 @@
-"""The settings of one call: given values over the environment over a file over defaults, checked, each with its origin."""
+"""The settings of one call, checked, each with its origin.
+
+Given values override the environment, which overrides an experiment file, which overrides the defaults.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +37,13 @@ class FrontEnd:
 COMMAND_LINE: Final = FrontEnd("flag", as_flag)
 PYTHON: Final = FrontEnd("python", as_keyword)
 
-# Keys of an experiment file beside its settings.
+# The keys at the top level of an experiment file.
 _FILE_KEYS: Final = ("command", "description", "settings", "claim")
 
 
 @dataclass(frozen=True)
 class Given(Generic[S, O]):
-    """The complete settings of one call.
+    """The settings of one call, complete with their defaults.
 
     Attributes:
         settings: they decide the answer.
@@ -69,15 +72,15 @@ def collect(
     front_end: FrontEnd = COMMAND_LINE,
     argv: tuple[str, ...] = (),
 ) -> Given[S, O]:
-    """Collect given values over the environment over a file over defaults.
+    """Collect the settings of one call.
 
     Args:
         command: the name that an experiment file must have.
-        settings: their class.
-        values: by name, those of the output and `config` among them; None is not given.
+        settings: the class of the settings that decide the answer.
+        values: the given values by name, including those of the output and `config`; None means not given.
         output: the class of the settings that say where the answer goes.
         known: the names of the settings of all commands: the environment may hold any of them.
-        front_end: the front end that was given the values.
+        front_end: the front end that passes them on.
         argv: the command line that gives them.
 
     Raises:
@@ -86,6 +89,7 @@ def collect(
     accepted = {*settings.model_fields, *output.model_fields}.difference(settings.arguments())
     path = values.get("config") or os.environ.get(f"{PREFIX}CONFIG") or None
     config = None if path is None or not issubclass(output, OutputSettings) else str(path)
+    # Weakest first: each layer overrides those before it. A variable that another command takes is left alone.
     layers: list[tuple[Origin, Mapping[str, object]]] = [
         ("file", {} if config is None else _file(config, command, accepted)),
         ("environment", {name: value for name, value in _environment(known).items() if name in accepted}),
@@ -108,7 +112,7 @@ def collect(
 
 
 def _environment(known: Collection[str]) -> dict[str, object]:
-    """The settings in the environment, by name; a name that no command has is refused."""
+    """The settings in the environment, by name; a name that no command has is an error, lest a misspelt one be ignored."""
     found: dict[str, object] = {}
     for variable, value in os.environ.items():
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:

@@ -1,4 +1,4 @@
-"""The settings of the place and the look of an answer."""
+"""Settings that say where an answer goes and how it looks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nnlab.settings.base import Settings, setting
 
 
 class DisplaySettings(Settings):
-    """The look of an answer: nothing here changes a number or a file."""
+    """How an answer looks: nothing here changes a number or a file."""
 
     format: Literal["auto", "table", "csv", "json", "jsonl", "markdown"] = setting(
         "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
@@ -26,14 +26,14 @@ class DisplaySettings(Settings):
 
 
 class OutputSettings(DisplaySettings):
-    """The place and the look of an answer: nothing here changes a number."""
+    """Where an answer goes and how it looks: nothing here changes a number."""
 
     out: str | None = setting(None, "Directory for the results.", role="execution", panel="Output", metavar="DIR")
     name: str | None = setting(
         None, "Name of the directory under results/COMMAND/.", role="execution", panel="Output", metavar="NAME"
     )
     dry_run: bool = setting(
-        False, "Show what would be run and what it would cost; train nothing.", role="execution", panel="Output"
+        False, "Show what would run and what it would cost; train nothing.", role="execution", panel="Output"
     )
     fresh: bool = setting(False, "Move old results aside and start again.", role="execution", panel="Output")
     verbose: bool = setting(False, "Report each step, and its time, on stderr.", role="execution", panel="Output")

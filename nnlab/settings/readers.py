@@ -44,6 +44,7 @@ def _kind(kind: str) -> BeforeValidator:
 
 
 def _single(parse: Callable[..., object]) -> BeforeValidator:
+    # `as_text` spells a list of one with a comma at its end.
     return _reader(lambda text, what: parse(text.removesuffix(","), what=what))
 
 
@@ -92,7 +93,7 @@ RateSetting = Annotated[float, _single(parse_rate)]
 OptionalRate = Annotated[float | None, _single(parse_rate)]
 RateList = Annotated[tuple[float, ...], _several(parse_rates)]
 OptionalRateList = Annotated[tuple[float, ...] | None, _several(parse_rates)]
-SeedList = Annotated[tuple[int, ...], _reader(lambda text, what: parse_seeds(text, what=what))]
+SeedList = Annotated[tuple[int, ...], _several(parse_seeds)]
 BatchSize = Annotated[int | Literal["full"], _single(_batch)]
 Threshold = Annotated[float | Literal["auto"], _single(_threshold)]
 

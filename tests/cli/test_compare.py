@@ -258,7 +258,7 @@ def test_a_metric_of_probabilities_is_refused_where_an_arm_has_none(tmp_path):
     words = ("--losses", "bce,hinge,mse", "--metric", "val_ece")
     ended = nnlab("compare-loss", *SMALL, *words, cwd=tmp_path)
     assert ended.code == 2
-    assert "--metric val_ece is one of probabilities, and the loss of hinge, mse gives none." in ended.err
+    assert "--metric val_ece needs probabilities, but the loss of hinge, mse gives none." in ended.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -299,7 +299,7 @@ def test_the_baseline_of_crossed_factors_has_the_usual_level_of_each(tmp_path):
 def test_a_grid_of_one_factor_at_one_rate_is_refused(tmp_path):
     ended = nnlab("compare", *SMALL, "--vary", "optimizer=sgd,adam", "--show-grid", cwd=tmp_path)
     assert ended.code == 2
-    assert "Say --tune-lr, or --vary a second time." in ended.err
+    assert "Give --tune-lr, or --vary a second time." in ended.err
 
 
 def test_the_threshold_is_taken_from_the_epochs_that_early_stopping_keeps(tmp_path):

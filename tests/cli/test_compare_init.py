@@ -120,7 +120,7 @@ def test_an_init_that_can_not_be_is_refused_before_anything_is_written(tmp_path)
         ("zeros,kaiming_nromal", "Did you mean 'kaiming_normal'?"),
         ("zeros,kaiming_normal:mode=foo", "fan_in or fan_out"),
         ("zeros,normal:std=-1", "takes a number of 0 or more"),
-        ("zeros", "compares two arms or more"),
+        ("zeros", "compares two or more arms"),
     ):
         ended = nnlab(*SMALL, "--inits", inits, cwd=tmp_path)
         assert ended.code == 2

@@ -13,8 +13,8 @@ SLOW = ("sweep-lr", "--data", "moons:samples=200", "--model", "mlp:hidden=300x30
 WORDS = (*SLOW, "--lr", "0.001:0.1:9", "--seeds", 6, "--epochs", 4, "--quiet", "--format", "csv")
 
 STOPPED = {
-    signal.SIGINT: (130, "error: interrupted. What is finished is recorded; the same command goes on from there.\n"),
-    signal.SIGTERM: (143, "error: terminated. What is finished is recorded; the same command goes on from there.\n"),
+    signal.SIGINT: (130, "error: interrupted. What is finished is recorded; the same command continues from there.\n"),
+    signal.SIGTERM: (143, "error: terminated. What is finished is recorded; the same command continues from there.\n"),
     signal.SIGKILL: (-9, ""),
 }
 

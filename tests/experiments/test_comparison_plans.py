@@ -118,7 +118,7 @@ def test_tuning_seeds_are_never_reported():
 @pytest.mark.parametrize(
     ("factors", "given", "said"),
     [
-        (["lr=0.1"], {}, "compares two arms or more; 1 given"),
+        (["lr=0.1"], {}, "compares two or more arms; 1 given"),
         (["lr=0.1,0.10"], {}, "'0.1' and '0.1' are the same arm"),
         (["activation=relu,relu"], {}, "names 'relu' twice"),
         (["init=normal,normal:std=1"], {}, "'normal' and 'normal:std=1' are the same arm in two spellings"),
@@ -130,8 +130,8 @@ def test_tuning_seeds_are_never_reported():
         ([], {}, "Nothing is varied"),
         (["lr=0.1,1", "lr=2,3"], {}, "names 'lr' twice"),
         (["lr=0.1,1"], {"tune_lr": "0.1,1"}, "tune_lr chooses the rate that vary lr varies"),
-        (["optimizer=sgd,adam"], {"tune_lr": "0.1,1", "validation": 0}, "validation 0 leaves no part"),
-        (["loss=bce,mse"], {}, "metric val_loss is in a unit of its own in each arm"),
+        (["optimizer=sgd,adam"], {"tune_lr": "0.1,1", "validation": 0}, "validation 0 leaves no validation part"),
+        (["loss=bce,mse"], {}, "metric val_loss has a unit of its own in each arm"),
         (["loss=bce,l1,quantile"], {"metric": "val_accuracy"}, "serves regression tasks, not binary"),
         (["optimizer=sgd,adam"], {"baseline": "adamw"}, "is not an arm. Did you mean 'adam'"),
     ],

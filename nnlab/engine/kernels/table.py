@@ -65,7 +65,9 @@ def kernels_of(
         if isinstance(layer, Residual):
             inner = kernels_of(layer.inner, weights, width, masks, training=training, prefix=f"{name}.inner.")
             return ResidualKernel(inner)
-        return KERNELS[type(layer)](layer, Site(weights, name, width, masks, not prefix and index == 0, new_output, new_gradient))
+        return KERNELS[type(layer)](
+            layer, Site(weights, name, width, masks, not prefix and index == 0, new_output, new_gradient)
+        )
 
     return [kernel_of(layer, index) for index, layer in enumerate(layers)]
 
