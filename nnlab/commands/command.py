@@ -102,7 +102,7 @@ class ExperimentCommand(Generic[E]):
     completions: ClassVar[Mapping[str, Completion]] = _NO_COMPLETIONS
 
     def check(self, settings: E) -> object:
-        """Plan the experiment, which raises an error if the settings are wrong."""
+        """Return the plan of the experiment; an error if the settings are wrong."""
         return self.study.plan(settings)
 
     def answer(self, given: Given[E, OutputSettings], watcher: Watcher) -> Answer:

@@ -213,7 +213,7 @@ class _Work(Generic[S]):
             elif old is None or old.finished is None:
                 # Every run is recorded, but the command that trained them ended before it wrote these facts.
                 measurement.begin()
-            # Without a finished run there is nothing that the facts could explain, and no reason to wait for them.
+            # Without a finished run there is nothing for the facts to explain, so do not wait for them.
             if measurement.has_begun and self.journal.finished_run_ids():
                 facts |= measurement.facts()
                 self.watcher.end_phase("measurements beside the runs")
@@ -258,7 +258,7 @@ class _Work(Generic[S]):
         with self.watcher.progress(self.experiment, training, self._scores()) as progress:
 
             def record(finished: Sequence[Fitted]) -> None:
-                # The model first: a run in the journal is never trained again, so its model could not be made up for.
+                # The model first: a run in the journal is never trained again, so its model could not be saved later.
                 if best is not None:
                     best.consider(finished)
                 self.journal.append(journal_row(fitted.record) for fitted in finished)
