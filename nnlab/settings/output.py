@@ -11,7 +11,7 @@ from nnlab.settings.base import Settings, setting
 
 
 class DisplaySettings(Settings):
-    """How an answer looks: nothing here changes a number or a file."""
+    """The look of an answer: nothing here changes a number or a file."""
 
     format: Literal["auto", "table", "csv", "json", "jsonl", "markdown"] = setting(
         "auto", "auto: a table for a terminal, CSV for a pipe.", role="execution", panel="Output"
