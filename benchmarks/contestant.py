@@ -1,4 +1,4 @@
-"""What every contestant's process is given, and what it answers: one line of JSON."""
+"""The task that each contestant's process is given, and its answer: one line of JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRIES = 3
 
 @dataclass(frozen=True)
 class Task:
-    """What this process is to do.
+    """The task of this process.
 
     Attributes:
         workload: of which it trains some runs.
@@ -37,7 +37,7 @@ class Task:
 
     @cached_property
     def arrays(self) -> Arrays:
-        """What `workloads.arrays_of` gave."""
+        """The arrays that `workloads.arrays_of` returned."""
         with np.load(self.path) as stored:
             return dict(stored)
 
@@ -56,7 +56,7 @@ class Trained:
 
 
 def task_of_command_line() -> Task:
-    """`WORKLOAD ARRAYS.npz RUNS WAY`: so many of the workload's runs, `2,16` or nothing for the way."""
+    """`WORKLOAD ARRAYS.npz RUNS WAY`: a number of the workload's runs, `2,16` or nothing for the way."""
     key, path, num_runs, *way = sys.argv[1:]
     workload = next(each for each in (*WORKLOADS.values(), *GROWING) if each.key == key)
     ways = tuple(int(number) for text in way for number in text.split(","))

@@ -1,4 +1,4 @@
-"""Who is measured, and on how many of a workload's runs."""
+"""The contestants, and the number of a workload's runs that each trains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Contestant:
     has_ways: bool
 
     def num_runs(self, workload: Workload) -> int:
-        """How many runs it trains."""
+        """The number of runs that it trains."""
         return self.runs.get(workload.key) or len(workload.runs)
 
 

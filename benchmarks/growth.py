@@ -1,4 +1,4 @@
-"""What a run costs beside its training, and whether it costs more among many: B from 64 to 16,384 runs; a trial of each tuner."""
+"""The cost of a run beside its training, and its growth with the number of runs: B from 64 to 16,384 runs; a trial of each tuner."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def growth_table(repetitions: int, *, quick: bool) -> Table:
 
 
 def trial_table() -> Table:
-    """What each tuner needs for a trial in which nothing is trained."""
+    """The time that each tuner needs for a trial without training."""
     rows = []
     for tuner, num_trials in TRIALS.items():
         done = process(["-m", "benchmarks.peers.empty_trials", tuner, str(num_trials)])

@@ -58,7 +58,7 @@ def process(words: Sequence[str], folder: Path = ROOT, *, weigh: bool = False) -
 
 @contextmanager
 def _watched(pid: int) -> Iterator[list[float]]:
-    """Within, the memory of a process and its workers is looked at now and then; what was found, in MiB."""
+    """Context manager: sample the memory of a process and its workers; yields the samples, in MiB."""
     found, is_over = [0.0], Event()
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""How many multiplications a workload's training is, and how many this machine does in a second where nothing hinders it.
+"""The number of multiplications in a workload's training, and the number that this machine can do in a second.
 
 A product of a [B, I] batch with [I, O] weights is B I O multiplications. Forward is one such product a layer; backward two, one by
 the weights and one by the inputs, which the first layer does without. An evaluation is forward alone. Elementwise work is not counted.

@@ -56,7 +56,7 @@ def section(table: Table, load: float) -> str:
 
 
 def notes() -> dict[str, str]:
-    """What was written by hand, by the part of the heading before its colon."""
+    """The sections written by hand, by the part of the heading before its colon."""
     return sections_of(NOTES.read_text(encoding="utf-8")) if NOTES.exists() else {}
 
 

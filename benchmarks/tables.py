@@ -80,7 +80,7 @@ def _limit_row(workload: Workload, ours: Timing, limit_s: float, steps: int) -> 
 
 
 def _said(workload: Workload, contestant: Contestant, ours: Timing, theirs: Timing) -> list[str]:
-    """How it was done, how much of it, and whether it came to the same losses."""
+    """A note: the way it was done, the share of the runs, and the agreement of the final losses."""
     said = [theirs.note]
     if theirs.share < 1:
         said.append(f"{round(theirs.share * len(workload.runs))} of the runs, scaled")

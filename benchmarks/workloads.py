@@ -31,7 +31,7 @@ class BenchRun:
 
     @property
     def arm(self) -> str:
-        """What tells it from the runs of other arms; seeds are repetitions of an arm."""
+        """The settings that tell it from the runs of other arms; seeds are repetitions of an arm."""
         return f"{self.model} {self.init} {self.lr!r}"
 
 

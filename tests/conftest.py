@@ -1,4 +1,4 @@
-"""What every test shares: random examples that are the same on every machine, no clock on them, and a core for each worker."""
+"""Set-up of every test: random examples that are the same on every machine, no clock on them, and a core for each worker."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
 
 
 def complaint(words: list[str]) -> str:
-    """What the program says is wrong with a command, as far as can be said without training; or nothing."""
+    """The error that the program reports for a command before training; empty if there is none."""
     try:
         name, given = parsed(words)
         command, known = TABLE[name], setting_names(TABLE.values())

@@ -1,4 +1,4 @@
-"""What a trial costs where there is nothing to train: `python -m benchmarks.peers.empty_trials TUNER TRIALS`."""
+"""The cost of a trial without training: `python -m benchmarks.peers.empty_trials TUNER TRIALS`."""
 
 from __future__ import annotations
 

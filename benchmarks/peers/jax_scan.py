@@ -86,7 +86,7 @@ def train(task: Task, runs: Sequence[BenchRun], epochs: int) -> list[Trained]:
 
 
 def main() -> None:
-    """Train the runs, so many at once; or find out how many."""
+    """Train the runs, this many at once; or find the best number."""
     task = task_of_command_line()
     if not task.way:
         ways = [(size,) for size in SIZES[task.workload.key]]

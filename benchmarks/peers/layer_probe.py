@@ -28,7 +28,7 @@ def probe(model: nn.Module, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> l
 
 
 def layer_row(layer: nn.Linear, given: torch.Tensor, z: torch.Tensor, delta: torch.Tensor, lr: float) -> list[float]:
-    """What a row of layers.csv says of a layer: its inputs `given`, its sums `z`, the loss's gradient by them `delta`."""
+    """The columns of layers.csv for a layer: its inputs `given`, its sums `z`, the loss's gradient by them `delta`."""
     units = torch.cat([layer.weight, layer.bias[:, None]], 1)
     lengths = units.norm(dim=1)
     copies = torch.cdist(units, units) <= 1e-4 * lengths[:, None].maximum(lengths)

@@ -20,7 +20,7 @@ def experiment_of(workload: Workload) -> Experiment:
 
 
 def trained_of(fitted: Fitted) -> Trained:
-    """What the table compares of a finished run."""
+    """The numbers of a finished run that the table compares."""
     record, settings = fitted.record, fitted.record.run.settings
     run = BenchRun(str(settings.model), str(settings.init), settings.lr, record.run.seed)
     scores = record.scores

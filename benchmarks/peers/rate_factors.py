@@ -1,4 +1,4 @@
-"""What multiplies the learning rate at each step, for contestants that can't use PyTorch's schedulers."""
+"""The factors on the learning rate at each step, for contestants that can't use PyTorch's schedulers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ loss_function = nn.functional.cross_entropy
 
 @dataclass(frozen=True)
 class Programs:
-    """What is done for all runs at once.
+    """The work done for all runs at once.
 
     Attributes:
         step: `step(params, state, lr_R, number, x, y)` moves parameters and state, in place.
@@ -80,7 +80,7 @@ def train(task: Task, runs: Sequence[BenchRun], epochs: int, programs: Programs)
 
 
 def compete(task: Task, programs_of: Callable[[str, str], Programs], sizes: Sequence[int]) -> None:
-    """Train the runs on so many threads, so many at once; or find out how many of both."""
+    """Train the runs on this many threads, this many at once; or find the best numbers of both."""
     workload: Workload = task.workload
 
     def trained_together(runs: Sequence[BenchRun], epochs: int) -> list[Trained]:

@@ -1,4 +1,4 @@
-"""What the text says of initialisation, trained (claims I1, I2, I3, I8; numbers T11, T18).
+"""Textbook claims about initialisation, tested by training (claims I1, I2, I3, I8; numbers T11, T18).
 
 The signal before any step, which needs no training, is held in tests/diagnostics (I4, T11's moments, T14, T18, T19) and
 the laws of the draws in tests/catalog/test_inits.py (I5, I6, I7).

@@ -1,4 +1,4 @@
-"""What the texts say of losses, schedules that listen, and descent to a minimum (claims S2, S6, L8, C3; number T15)."""
+"""Textbook claims about losses, schedules that listen, and descent to a minimum (claims S2, S6, L8, C3; number T15)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLES, DRAWS = 300, 2000
 
 
 def estimates(text: str, samples: np.ndarray) -> np.ndarray:
-    """What each sample's loss is least at, [DRAWS]."""
+    """The minimiser of each sample's loss, [DRAWS]."""
     spec: Spec = parse_spec(text, what="--loss")
     keys = {name: float(value) for name, value in spec.options}
     best = LOSSES[spec.name].best_constant

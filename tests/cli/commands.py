@@ -21,7 +21,7 @@ PROGRAM = [sys.executable, "-m", "nnlab"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, stdout and stderr."""
+    """The end of a command: its exit code, stdout and stderr."""
 
     code: int
     out: str

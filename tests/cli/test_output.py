@@ -61,7 +61,7 @@ def piped(code: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def in_terminal(code: str, columns: int = 80, **environment: str) -> str:
-    """What a terminal of so many columns receives on stdout and stderr."""
+    """The text that a terminal of this width receives on stdout and stderr."""
     mine, theirs = pty.openpty()
     subprocess.run(["stty", "cols", str(columns)], stdin=theirs, check=True)
     with subprocess.Popen(

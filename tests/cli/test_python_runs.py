@@ -248,7 +248,7 @@ def test_the_pages_examples_run(capfd):
     page = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
     exec("\n".join(re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)), {})
     printed, shown = capfd.readouterr().out, "".join(re.findall(r"^```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
-    # Not the numbers, nor a verdict that hangs on them: another processor rounds in another way.
+    # Not the numbers, nor a verdict that depends on them: another processor rounds differently.
     assert [len(line.split()) > 0 for line in printed.splitlines()] == [True] * len(shown.splitlines())
 
 

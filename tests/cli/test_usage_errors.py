@@ -1,4 +1,4 @@
-"""What a person gets wrong: one or two lines, the right exit code, no traceback, and nothing trained or written."""
+"""Mistakes of a user: one or two lines, the right exit code, no traceback, and nothing trained or written."""
 
 from __future__ import annotations
 

@@ -374,7 +374,7 @@ TEXTS: Final = st.one_of(
 
 
 def read_or_refused(parse: Callable[..., object], text: str) -> tuple[object, str]:
-    """What was read, or nothing and the message; any other exception is a bug and passes through."""
+    """The value read, or None and the message; any other exception is a bug and passes through."""
     try:
         return parse(text, what=WHAT), ""
     except UsageError as refused:

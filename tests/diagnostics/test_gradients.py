@@ -26,7 +26,7 @@ def found(name: str) -> Report:
 
 
 def torch_agrees(subject: Subject) -> bool:
-    """What torch.autograd.gradcheck says, in slow mode, with its own tolerances."""
+    """The verdict of torch.autograd.gradcheck, in slow mode, with its own tolerances."""
     names = list(subject.point)
     leaves = [tensor.clone().requires_grad_() for tensor in subject.point.values()]
     return torch.autograd.gradcheck(

@@ -1,4 +1,4 @@
-"""What is seen in a network's layers, held to slow loops, to a backward pass by hand and to the textbook's claims."""
+"""The signals in a network's layers, held to slow loops, to a backward pass by hand and to the textbook's claims."""
 
 import math
 

@@ -118,7 +118,7 @@ class Recurrent(nn.Module):
 
 
 class Branches(nn.Module):
-    """Control flow that hangs on the data."""
+    """Control flow that depends on the data."""
 
     def __init__(self, features: int, outputs: int) -> None:
         super().__init__()

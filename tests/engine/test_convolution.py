@@ -120,7 +120,7 @@ def inputs_of(layer: Layer, *, whole: bool = False) -> Tensor:
 def by_torch(
     layer: Layer, weights: Mapping[str, Tensor], x_DB: Tensor, d_HB: Tensor | None = None
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """What PyTorch's module gives for one run, the gradient by its input, and those by its parameters; d_HB is the output's."""
+    """The output of PyTorch's module for one run, and the gradients by its input and its parameters; d_HB is the output's."""
     module = module_of((layer,), torch.Generator()).double()
     x = x_DB.T.clone().requires_grad_()
     named = {name: value.clone().requires_grad_() for name, value in weights.items()}

@@ -1,4 +1,4 @@
-"""What ends a training before its time: a stop, memory, an error of the one who takes the results."""
+"""Trainings that end early: by a stop, for lack of memory, by an error in the code that takes the results."""
 
 from __future__ import annotations
 

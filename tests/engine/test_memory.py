@@ -31,7 +31,7 @@ def one_tile(**settings):
 
 
 def with_room_for(most, error):
-    """A trainer on a machine that has memory for so many runs side by side."""
+    """A trainer on a machine that has memory for this many runs side by side."""
 
     def train(tile, data, options):
         assert len(data.train.x) == len(tile.seeds)

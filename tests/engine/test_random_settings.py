@@ -117,7 +117,7 @@ ALWAYS: Final = frozenset({"eps", "initial_accumulator_value", "channels", "kern
 
 
 def values_of(name: str, key: Key) -> Sequence[str]:
-    """What a key is drawn from; nothing of a word that no line here has, which keeps its default."""
+    """The values that a key is drawn from; None for a word without a line here, which keeps its default."""
     return OF_KEY.get(f"{name}.{key.name}") or OF_KEY.get(key.name) or OF_KIND.get(key.kind, ())
 
 
@@ -160,7 +160,7 @@ def models(draw: st.DrawFn, names: Sequence[str]) -> str:
 
 
 def ways_to_train(kind: str, optimizer: str) -> dict[str, Strategy]:
-    """What may be said beside the ingredients, or not at all."""
+    """Settings that may be given beside the ingredients."""
     ways: dict[str, Strategy] = {
         "average": specs(AVERAGES),
         "warmup": st.integers(1, 3),
@@ -177,12 +177,12 @@ def ways_to_train(kind: str, optimizer: str) -> dict[str, Strategy]:
 
 
 def is_level(drawn: Mapping[str, object]) -> bool:
-    """Whether units, or all of a unit's weights, start alike."""
+    """True if units, or all weights of a unit, start alike."""
     return str(drawn["init"]).startswith(("zeros", "constant", "sparse"))
 
 
 def is_firm(drawn: Mapping[str, object]) -> bool:
-    """Whether no sign, kink or larger of two hangs on what is 0 but for rounding, where sums cancel."""
+    """True if no sign, kink or maximum depends on a number that is 0 except for rounding, where sums cancel."""
     model, is_lion = str(drawn["model"]), str(drawn["optimizer"]).startswith("lion")
     if is_level(drawn) and ("class_weights" in drawn or model.startswith(("conv", "cnn", "lenet"))):
         return False  # balanced classes cancel; of equal channels a pool takes one

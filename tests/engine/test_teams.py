@@ -196,7 +196,7 @@ def test_no_worker_outlives_a_command_that_is_killed():
 
 
 def _lives(pid: str) -> bool:
-    """Whether there is such a process, and it is not a mere name that nobody has asked for yet."""
+    """True if there is such a process, and it is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

@@ -1,4 +1,4 @@
-"""What is batched with what: every run in one tile, with runs of its own program and, where it can, of its own seed."""
+"""The grouping of runs into tiles: each run in one tile, with runs of its own program and, if possible, of its own seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a comparison decides before anything runs: arms, what they share, what is refused."""
+"""The plan of a comparison, before anything runs: its arms, what they share, what is refused."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def experiment(metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Experimen
 
 
 def found(losses: dict[str, list[list[float]]], metric: str = "val_loss", rates: str = "0.01,0.1,1") -> Tuned:
-    """What is found where an arm's runs ended so: a list for each rate, with a number for each tuning seed."""
+    """The result of tuning if the runs of each arm ended with these losses: a list for each rate, a number for each seed."""
     asked = experiment(metric, rates)
     rows = []
     for run, value in zip(

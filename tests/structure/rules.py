@@ -16,7 +16,7 @@ Modules = Mapping[str, str]
 
 
 class Torch(Enum):
-    """How a package may use torch."""
+    """The use of torch that a package is allowed."""
 
     NEVER = "doesn't name torch, not even lazily"
     LAZY = "is loaded without torch, which only its functions use"
@@ -200,7 +200,7 @@ def package_of(name: str) -> str:
 
 
 def use_of_torch(module: str) -> Torch:
-    """How a module of ours may use torch."""
+    """The use of torch that a module of nnlab is allowed."""
     if module == "nnlab":
         return Torch.NEVER
     return EXCEPTIONS.get(module) or PACKAGES[package_of(module)].torch
