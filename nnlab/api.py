@@ -9,7 +9,7 @@ from typing import Any, Final
 from nnlab.commands import COMMANDS, EXPERIMENTS, setting_names
 from nnlab.commands.command import ExperimentCommand
 from nnlab.core.errors import UsageError, unknown_name
-from nnlab.core.spelling import as_flag, as_keyword, flag
+from nnlab.core.spelling import as_flag, flag
 from nnlab.experiments.carry_out import ask, carry_out
 from nnlab.experiments.results import Results
 from nnlab.experiments.watching import Unwatched
@@ -49,7 +49,7 @@ def run(command: str, settings: ExperimentSettings | None = None, /, **options: 
         raise unknown_name("nnlab.run", command, EXPERIMENTS, see=see)
     experiment = EXPERIMENTS[command]
     given = _collect(experiment, _fields_of(experiment, settings) | options)
-    with spell_errors(as_keyword, given.origins, given.config):
+    with spell_errors(given.front_end.spelling, given.origins, given.config):
         question = ask(experiment.study, given)
         completion = carry_out(question, Unwatched())
         if completion.failure is not None:

@@ -40,7 +40,7 @@ def command_line(command: AnyCommand, commands: Mapping[str, AnyCommand]) -> Cal
         given = collect(
             command.name, command.settings, flags, command.output, known=setting_names(commands.values()), argv=argv
         )
-        with spell_errors(as_flag, given.origins, given.config):
+        with spell_errors(given.front_end.spelling, given.origins, given.config):
             form = resolve_format(given.output, command.auto_format)
             given = replace(given, output=given.output.model_copy(update={"format": form}))
             answer = command.answer(given, Terminal(given.output))

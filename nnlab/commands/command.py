@@ -118,7 +118,7 @@ class ExperimentCommand(Generic[E]):
             from nnlab.experiments.dry_run import plan_frame
 
             rows, note = plan_frame(question)
-            return plan_answer(rows, [note])
+            return rows_answer(rows, [note])
         completion = carry_out(question, watcher)
         # From the files, as `nnlab show` reads them: both show the same.
         has_grids = isinstance(settings, CompareSettings) and settings.show_grid
@@ -130,8 +130,8 @@ class ExperimentCommand(Generic[E]):
 AnyCommand = Command[Any, Any] | ExperimentCommand[Any]
 
 
-def plan_answer(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Answer:
-    """The answer of a dry run: the settings and what follows from them."""
+def rows_answer(rows: pd.DataFrame, remarks: Sequence[str] = ()) -> Answer:
+    """The answer that shows every row as it is: the plan of a dry run, predictions."""
 
     def sheets() -> Sequence[Sheet]:
         from nnlab.report.records import records_table

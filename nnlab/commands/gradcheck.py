@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.commands.command import Answer, Command, plan_answer
+from nnlab.commands.command import Answer, Command, rows_answer
 from nnlab.core.errors import UsageError, did_you_mean
 from nnlab.core.kinds import parse_value
 from nnlab.core.spec import Spec
-from nnlab.core.spelling import as_flag, mention, spell
+from nnlab.core.spelling import mention, spell
 from nnlab.diagnostics.gradcheck.gradient_report import STEP, Method
 from nnlab.experiments.answer_files import (
     AnswerFiles,
@@ -378,12 +378,12 @@ def answer(given: Given[GradcheckSettings, GradcheckOutputSettings], watcher: Wa
         from nnlab.experiments.dry_run import settings_frame
 
         plan = {**check_size(subjects, check.method), "directory": path}
-        return plan_answer(settings_frame(given, given.settings, plan))
+        return rows_answer(settings_frame(given, given.settings, plan))
     tables = check_tables(subjects, check.method, with_curves=check.settings.explain_step)
     # A cause may name a setting.
-    tables.rows["cause"] = [spell(cause, as_flag) for cause in tables.rows["cause"]]
+    tables.rows["cause"] = [spell(cause, given.front_end.spelling) for cause in tables.rows["cause"]]
     watcher.end_phase(f"the check of {check.title}")
-    path = write_files(_files(check, tables, data_hash, clock), given, watcher)
+    write_files(path, _files(check, tables, data_hash, clock), given, watcher)
     return _check_answer(check, tables, given, path)
 
 
@@ -404,7 +404,6 @@ def _files(check: GradientCheck, tables: CheckTables, data_hash: str | None, clo
     return AnswerFiles(
         command=NAME,
         identity=check.identity,
-        words=_directory_words(check),
         tables={GRADCHECK_CSV: tables.rows} | ({} if tables.curves is None else {STEPS_CSV: tables.curves}),
         torch=tables.torch,
         started=clock.started,
@@ -453,7 +452,7 @@ def _explanation_answer(given: Given[GradcheckSettings, GradcheckOutputSettings]
         from nnlab.experiments.dry_run import settings_frame
 
         plan = {"numbers": len(chain.nodes), "paths": len(chain.paths)}
-        return plan_answer(settings_frame(given, given.settings, plan))
+        return rows_answer(settings_frame(given, given.settings, plan))
     from nnlab.diagnostics.chain.chain_table import chain_table
 
     rows = chain_table(chain)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from nnlab.commands.command import Answer, Command, plan_answer
+from nnlab.commands.command import Answer, Command, rows_answer
 from nnlab.core.errors import UsageError
 from nnlab.core.lazy import lazy
 from nnlab.core.spec import Spec
@@ -206,7 +206,7 @@ def answer(given: Given[NeuronSettings, OutputSettings], watcher: Watcher) -> An
     if given.output.dry_run:
         from nnlab.experiments.dry_run import settings_frame
 
-        return plan_answer(settings_frame(given, given.settings, {"rows": len(shown.rows)}))
+        return rows_answer(settings_frame(given, given.settings, {"rows": len(shown.rows)}))
 
     def sheets() -> Sequence[Sheet]:
         from nnlab.report.neuron_table import neuron_table

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nnlab.commands.command import Answer, Command
+from nnlab.commands.command import Answer, Command, rows_answer
 from nnlab.settings import DisplaySettings, Settings, argument
 from nnlab.storage.model_files import load_model
 
 if TYPE_CHECKING:
     from nnlab.experiments.watching import Watcher
-    from nnlab.report.sheets import Sheet
     from nnlab.settings.given import Given
 
 
@@ -30,14 +28,7 @@ def answer(given: Given[PredictSettings, DisplaySettings], watcher: Watcher) -> 
     model = load_model(given.settings.directory)
     from nnlab.experiments.trained import predictions
 
-    rows = predictions(model.description, model.weights, given.settings.data)
-
-    def sheets() -> Sequence[Sheet]:
-        from nnlab.report.records import records_table
-
-        return [records_table(rows, all_rows=True)]
-
-    return Answer(rows, sheets)
+    return rows_answer(predictions(model.description, model.weights, given.settings.data))
 
 
 COMMAND: Final = Command(

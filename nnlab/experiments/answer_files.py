@@ -42,7 +42,6 @@ class AnswerFiles:
     Attributes:
         command: its name.
         identity: everything that decides the numbers; another identity gets another directory.
-        words: two words for the name of the default directory.
         tables: by file name.
         torch: its version.
         file_hashes: hashes of the user's own code files, by path.
@@ -50,7 +49,6 @@ class AnswerFiles:
 
     command: str
     identity: Mapping[str, object]
-    words: tuple[str, str]
     tables: Mapping[str, pd.DataFrame]
     torch: str
     started: str
@@ -64,18 +62,16 @@ class AnswerFiles:
     file_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_files(files: AnswerFiles, given: Given[Settings, OutputSettings], watcher: Watcher) -> Path:
-    """Write the tables and the manifest; return their directory."""
+def write_files(path: Path, files: AnswerFiles, given: Given[Settings, OutputSettings], watcher: Watcher) -> None:
+    """Write the tables and the manifest into the directory `path`."""
     from nnlab.storage.csv_files import write_csv
 
-    path = directory_for(files.command, files.words, files.identity, given.output)
     with open_results(path, files.identity, fresh=given.output.fresh) as results:
         for name, table in files.tables.items():
             write_csv(path / name, table)
         write_manifest(path, _manifest(files, given))
     if results.set_aside is not None:
         watcher.note(f"The old results are in {results.set_aside}.")
-    return path
 
 
 def write_files_if_named(
@@ -94,17 +90,19 @@ def write_files_if_named(
         return ()
     from importlib.metadata import version
 
+    identity = {"the command": command, **given.settings.deciding()}
+    path = directory_for(command, (command, ""), identity, given.output)
     files = AnswerFiles(
         command=command,
-        identity={"the command": command, **given.settings.deciding()},
-        words=(command, ""),
+        identity=identity,
         tables=tables,
         torch=version("torch"),
         started=clock.started,
         seconds=clock.seconds,
         notes=notes,
     )
-    return [f"Files: {write_files(files, given, watcher)}"]
+    write_files(path, files, given, watcher)
+    return [f"Files: {path}"]
 
 
 def _manifest(files: AnswerFiles, given: Given[Settings, OutputSettings]) -> Manifest:
